@@ -1,0 +1,23 @@
+"""smtpguard: an SMTP gateway with TLS deep inspection, as a mitmproxy addon.
+
+The package is built in floors; a module imports only from floors below its own
+(checked by import-linter, see ``pyproject.toml``):
+
+======  ==============================================================
+floor   what stands there
+======  ==============================================================
+7       ``addon``, ``cli``: wiring; the only places that know everything
+6       ``demo``, ``workers``: whole programs built from the rest
+5       ``replay``: recorded sessions through the dialogue, without a network
+4       ``proxy``: mitmproxy's layers, hooks, flows and TLS around the dialogue
+3       ``pipeline``: message and envelope facts -> rules -> disposition
+2       ``dialogue`` (two SMTP legs, one state machine), ``policy`` (rules)
+1       ``wire`` (SMTP grammar and framing), ``mime`` (messages as spans)
+0       ``model``, ``errors``: the nouns everybody shares
+======  ==============================================================
+
+Floors 0 to 3 are pure: no mitmproxy, no asyncio, no sockets, no clock. Time comes in
+as a number with each event, octets come in and go out as ``bytes``.
+"""
+
+__version__ = "0.1.0"

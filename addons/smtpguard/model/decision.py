@@ -1,0 +1,82 @@
+"""Actions, decisions and their traces (product.md 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from smtpguard.model.mailbox import Mailbox
+    from smtpguard.model.reply import Reply
+
+
+class Action(StrEnum):
+    """What a rule asks for; most severe first, as findings that disagree are ranked.
+
+    ``rewrite`` (addresses only) never competes with another action.
+    """
+
+    BLOCK = "block"
+    DROP = "drop"
+    DENY = "deny"
+    TEMPFAIL = "tempfail"
+    QUARANTINE = "quarantine"
+    DISCARD = "discard"
+    STRIP = "strip"
+    LOCK = "lock"
+    TAG = "tag"
+    SCAN = "scan"
+    REWRITE = "rewrite"
+    ALLOW = "allow"
+
+    @property
+    def severity(self) -> int:
+        """0 is the most severe."""
+        return _SEVERITY[self]
+
+
+_SEVERITY = {action: rank for rank, action in enumerate(Action)}
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStep:
+    """One rule that was tried."""
+
+    rule: str
+    """``LIST:NUMBER``, counted from 1, e.g. ``rcpt_to:3``."""
+    matched: bool | None
+    """None: it could not be known."""
+    reason: str
+    """Which value matched, or which condition did not hold."""
+    place: str = ""
+    """``FILE:LINE`` of the rule."""
+    part: str = ""
+    """Path of the part it was tried on, "" for an address."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the step as records and the command line show it."""
+        return {
+            "rule": self.rule,
+            "part": self.part,
+            "matched": self.matched,
+            "reason": self.reason,
+            "place": self.place,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The action that was chosen, by which rule, and why."""
+
+    action: Action
+    rule: str = ""
+    """``LIST:NUMBER`` of the rule that won; "" where no rule was asked."""
+    reply: Reply | None = None
+    """What to answer for deny and tempfail; None for the others."""
+    rewrite_to: Mailbox | None = None
+    """The new mailbox, for ``rewrite`` only."""
+    reason: str = ""
+    """For the log, never for the peer."""
+    trace: tuple[TraceStep, ...] = ()

@@ -1,0 +1,45 @@
+"""What finally happens to a transaction (product.md 10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from smtpguard.model.content import Content
+    from smtpguard.model.decision import Action, TraceStep
+    from smtpguard.model.reply import Reply
+
+
+class Outcome(StrEnum):
+    """The end of a transaction, as records and the command line name it."""
+
+    RELAYED = "relayed"
+    MODIFIED = "modified"
+    REJECTED = "rejected"
+    DEFERRED = "deferred"
+    QUARANTINED = "quarantined"
+    DISCARDED = "discarded"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Disposition:
+    """What is to be done with a whole message; the answer of ``smtp_message``."""
+
+    outcome: Outcome
+    reply: Reply | None = None
+    """The answer to the client for rejected, deferred, quarantined and discarded;
+    None for relayed and modified (the upstream's answer is passed on) and dropped."""
+    content: Content | None = None
+    """The edited message, for ``modified`` only."""
+    rule: str = ""
+    action: Action | None = None
+    """The action that won; None where no rule had a say."""
+    reason: str = ""
+    """For the log, never for the peer."""
+    trace: tuple[TraceStep, ...] = ()
+    report: dict[str, Any] = field(default_factory=dict)
+    """``parts``, ``defects``, ``findings`` ... of product.md 10, ready for JSON."""
