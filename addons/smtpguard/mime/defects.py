@@ -1,0 +1,128 @@
+"""What was wrong with a message, and where: data on the tree, never an exception.
+
+A defect does not say what to do. Whether a message is ``ambiguous`` or ``malformed`` by
+its defects is judged above this package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The slugs of defects; they appear in ``inspect --json`` and stay as they are."""
+
+    LIMIT_DEPTH = "limit-depth"
+    """A container at the deepest level was not entered."""
+    LIMIT_PARTS = "limit-parts"
+    """Parts after this offset were not separated from the last one."""
+    LIMIT_HEADER = "limit-header"
+    """Octets of a header section after this offset were not read for fields."""
+    LIMIT_FIELDS = "limit-fields"
+    """Fields after this offset were not read."""
+    LIMIT_DECODED = "limit-decoded"
+    """An encoded message was not entered, because too much was decoded already."""
+    LIMIT_PARAMETERS = "limit-parameters"
+    """A field has more parameters than are read."""
+
+    MBOX_LINE = "mbox-line"
+    """The message begins with the ``From`` line of an mbox file."""
+    MALFORMED_FIELD = "malformed-field"
+    """A line of a header section is neither a field nor a continuation of one."""
+    SPACE_BEFORE_COLON = "space-before-colon"
+    """Blanks between a field's name and its colon (RFC 5322 4.5)."""
+    BLANK_CONTINUATION = "blank-continuation"
+    """A continuation line of blanks only, which some readers take for the end."""
+    CONTROL_IN_HEADER = "control-in-header"
+    """A control character, bare CR or NUL in a header section."""
+    MIXED_LINE_ENDS = "mixed-line-ends"
+    """A bare LF in the structure of a message whose lines end in CRLF."""
+    MISSING_HEADER_END = "missing-header-end"
+    """A header section without the empty line after it."""
+
+    DUPLICATE_CONTENT_TYPE = "duplicate-content-type"
+    DUPLICATE_TRANSFER_ENCODING = "duplicate-content-transfer-encoding"
+    DUPLICATE_DISPOSITION = "duplicate-content-disposition"
+    MALFORMED_CONTENT_TYPE = "malformed-content-type"
+    """Not ``type/subtype``; read as text/plain (RFC 2045 5.2)."""
+    MALFORMED_PARAMETER = "malformed-parameter"
+    """No ``=``, text after a quoted value, or text between type and first ``;``."""
+    DUPLICATE_PARAMETER = "duplicate-parameter"
+    UNQUOTED_SPECIALS = "unquoted-specials"
+    """A value that must be quoted and is not (RFC 2045 5.1)."""
+    UNTERMINATED_QUOTE = "unterminated-quote"
+    COMMENT_IN_PARAMETER = "comment-in-parameter"
+    UNTERMINATED_COMMENT = "unterminated-comment"
+    ENCODED_WORD_IN_PARAMETER = "encoded-word-in-parameter"
+    """RFC 2047 5 forbids it; many senders do it."""
+    UNKNOWN_TRANSFER_ENCODING = "unknown-transfer-encoding"
+    """The content was taken as it is."""
+    ENCODED_CONTAINER = "encoded-container"
+    """base64 or quoted-printable around a multipart or message (RFC 2045 6.4).
+
+    A multipart is read as if it were not encoded, a message is decoded and read."""
+
+    MISSING_BOUNDARY = "missing-boundary"
+    """A multipart without a boundary parameter; read as one part."""
+    OVERLONG_BOUNDARY = "overlong-boundary"
+    """More than 70 octets (RFC 2046 5.1.1)."""
+    CONFLICTING_BOUNDARY = "conflicting-boundary"
+    """Two boundary parameters with different values; the first was used."""
+    CONTINUED_BOUNDARY = "continued-boundary"
+    """A boundary by RFC 2231 continuations or charset, which few readers know."""
+    BLANK_ENDED_BOUNDARY = "blank-ended-boundary"
+    """A boundary that ends in blanks (RFC 2046 5.1.1); read as if it did not."""
+    REPEATED_BOUNDARY = "repeated-boundary"
+    """A multipart with the boundary of one around it; its parts are the outer's."""
+    BOUNDARY_NOT_FOUND = "boundary-not-found"
+    """A multipart without a single delimiter line; read as one part."""
+    INEXACT_DELIMITER = "inexact-delimiter"
+    """A line that begins like a delimiter and goes on; it was not taken for one."""
+    MISSING_CLOSE_BOUNDARY = "missing-close-boundary"
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One thing that was wrong; the first of its kind in its part."""
+
+    kind: Kind
+    part: str
+    """Path of the part."""
+    offset: int
+    """Octets from the beginning of the message."""
+    text: str = ""
+    """For the log; printable ASCII."""
+
+    @property
+    def is_limit(self) -> bool:
+        """Say whether the message was not read to its end for it."""
+        return self.kind.startswith("limit-")
+
+
+class DefectLog:
+    """Collects defects while a message is read.
+
+    Keeps the first of each kind in each part, so a flood of one defect stays small.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, Kind], Defect] = {}
+        self._offset: int | None = None
+
+    def add(self, kind: Kind, part: str, offset: int, text: str = "") -> None:
+        """Note a defect unless this part has one of its kind."""
+        if (part, kind) not in self._found:
+            at = offset if self._offset is None else self._offset
+            self._found[part, kind] = Defect(kind, part, at, text)
+
+    def within(self, offset: int) -> DefectLog:
+        """Return a log that adds to this one, for content decoded from ``offset``."""
+        inner = DefectLog()
+        inner._found = self._found
+        inner._offset = offset if self._offset is None else self._offset
+        return inner
+
+    def all(self) -> tuple[Defect, ...]:
+        """Return what was found, by offset."""
+        return tuple(sorted(self._found.values(), key=lambda found: found.offset))

@@ -1,0 +1,80 @@
+"""Bounds of one reading of a message.
+
+Each bound that is hit is a defect of its own (``Kind.LIMIT_*``) on the tree, never an
+exception: what lies beyond stays part of the last span that was read, unread.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from smtpguard.mime.transferencoding import decode
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smtpguard.mime.octets import Octets, Span
+
+
+MAX_BOUNDARY = 2048
+"""Octets of a boundary. RFC 2046 5.1.1 allows 70; longer ones occur in attacks, and a
+reader without a bound would see parts where we saw none."""
+
+MAX_PARAMETERS = 200
+"""Parameters of one field that are read; real mail stays under 20, continuations of a
+long file name (RFC 2231 3) included."""
+
+
+MAX_DECODED_NESTING = 8
+"""Encoded messages inside one another that are entered. RFC 2045 6.4 forbids even the
+first; each level is a parser inside a parser."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a message is read. The caller fills it from ``model.settings.Limits``."""
+
+    depth: int = 50
+    """Levels of nesting; the message itself is level 1."""
+    parts: int = 1000
+    """Parts in all, containers and the message itself included."""
+    header_section: int = 256 * 1024
+    """Octets of each header section that are read for fields."""
+    decoded: int = 50 * 1024 * 1024
+    """Octets of encoded messages (base64 around message/rfc822) that are decoded to be
+    entered, in all: they are the only content the tree holds a copy of."""
+    fields: int = 20_000
+    """Header fields in all: a flood of three-octet fields must not cost a hundred
+    times its size in objects."""
+
+
+class Budget:
+    """What is left, while a message is read, of the limits that count for all of it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.parts = limits.parts
+        self.fields = limits.fields
+        self._decoded = limits.decoded
+        self._nesting = MAX_DECODED_NESTING
+
+    def decode(self, encoding: str, buffer: Octets, span: Span) -> bytes | None:
+        """Return decoded content, None (and the budget untouched) if it is too much."""
+        if self._nesting <= 0:
+            return None
+        content = bytearray()
+        for chunk in decode(encoding, buffer, span):
+            content += chunk
+            if len(content) > self._decoded:
+                return None
+        self._decoded -= len(content)
+        return bytes(content)
+
+    @contextmanager
+    def nested(self) -> Iterator[None]:
+        """Count one level of encoded messages."""
+        self._nesting -= 1
+        yield
+        self._nesting += 1

@@ -1,0 +1,103 @@
+"""File names of a part, in every reading (product.md 6).
+
+Mail readers disagree about ``filename``, ``filename*``, ``name``, RFC 2231
+continuations and encoded words inside them, so each reading is a name of the part, and
+a rule matches if any of them does. What a file system or a user's eye drops (trailing
+dots and blanks, controls, bidi marks, full-width letters) is seen through by one more
+reading.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+from smtpguard.mime.charsets import decode
+from smtpguard.mime.encodedwords import decode_words
+from smtpguard.mime.parameters import Parameter, readings, unquoted, without_comments
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+from itertools import chain
+
+
+_BASES = ("filename", "name")
+_QUOTES_ONLY = re.compile(rb'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
+
+
+def file_names(fields: Iterable[tuple[Parameter, ...]]) -> tuple[str, ...]:
+    """Return the distinct names of a part, likeliest first.
+
+    ``fields`` are the parameters of its Content-Disposition fields, then of its
+    Content-Type fields.
+    """
+    found: dict[str, None] = {}
+    sets = tuple(fields)
+    for parameters in sets:
+        for base in _BASES:
+            for name in _field_names(parameters, base):
+                found.setdefault(name)
+    if len(sets) > 1:
+        # Some readers join the continuations of two fields.
+        for name in _continued_names(tuple(chain.from_iterable(sets))):
+            found.setdefault(name)
+    for name in tuple(found):
+        for variant in _seen_through(name):
+            found.setdefault(variant)
+    return tuple(name for name in found if name)
+
+
+def _field_names(parameters: tuple[Parameter, ...], base: str) -> Iterator[str]:
+    for reading in readings(parameters, base):
+        text = decode(reading.octets, reading.charset)
+        yield decode_words(text)
+        yield text
+    for item in parameters:
+        if item.name == base:
+            yield from _raw_names(item.raw)
+
+
+def _continued_names(parameters: tuple[Parameter, ...]) -> Iterator[str]:
+    for base in _BASES:
+        for reading in readings(parameters, base):
+            if not reading.plain:
+                yield decode_words(decode(reading.octets, reading.charset))
+
+
+def _raw_names(raw: bytes) -> Iterator[str]:
+    """Yield what readers make of a value that is not quite by the grammar."""
+    quoted = _QUOTES_ONLY.match(raw)
+    if quoted is not None:
+        # Backslashes kept: Windows programs write paths without escaping them.
+        yield decode_words(decode(quoted[1]))
+        yield decode_words(decode(unquoted(raw)))
+        if raw[quoted.end() : quoted.end() + 1].strip(b" \t("):
+            # "a".exe
+            yield decode_words(decode(quoted[1] + raw[quoted.end() :]))
+        return
+    # To the next ";", comments included, as most readers do; without them; and to the
+    # first blank.
+    yield decode_words(decode(raw.strip(b'"')))
+    yield decode_words(decode(without_comments(raw, b"").strip(b'" \t')))
+    first, *_ = without_comments(raw).split(maxsplit=1) or [b""]
+    yield decode(first.strip(b'"'))
+
+
+def _seen_through(name: str) -> Iterator[str]:
+    if "\0" in name:
+        # A reader written in C stops at the first NUL.
+        yield name.partition("\0")[0]
+    seen = name if name.isascii() else _folded(name)
+    kept = "".join(c for c in seen if unicodedata.category(c) not in _UNSEEN)
+    yield kept.rstrip(". ").lstrip()
+
+
+def _folded(name: str) -> str:
+    """Return the compatibility form, character by character.
+
+    Normalising the whole name would sort runs of combining marks in quadratic time.
+    """
+    return "".join(unicodedata.normalize("NFKC", character) for character in name)

@@ -1,0 +1,46 @@
+"""A message's parts and defects as JSON-ready values (product.md 10).
+
+Used by the session record, ``inspect`` and the content view, so that all three show the
+same thing. Keys are stable; ``facts`` and ``entries`` are empty until content is
+detected and archives are entered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from smtpguard.mime.part import Message, Part
+
+
+def outline(message: Message) -> list[dict[str, Any]]:
+    """Return one object for each part, containers included, in document order.
+
+    Decodes every leaf. ``size`` and ``sha256`` speak of the decoded content; of a
+    multipart, of nothing: its ``size`` is that of its body, its ``sha256`` is "".
+    """
+    return [_part(part) for part in message.parts()]
+
+
+def outline_defects(message: Message) -> list[dict[str, Any]]:
+    """Return one object for each defect, by offset."""
+    return [
+        {"kind": str(defect.kind), "part": defect.part, "offset": defect.offset}
+        for defect in message.defects
+    ]
+
+
+def _part(part: Part) -> dict[str, Any]:
+    size, digest = len(part.body), ""
+    if part.is_leaf or part.is_message:
+        size, digest = part.measure()
+    return {
+        "path": part.path,
+        "type": part.content_type,
+        "names": list(part.names),
+        "size": size,
+        "sha256": digest,
+        "facts": [],
+        "entries": [],
+    }
