@@ -1,0 +1,107 @@
+"""Actions: which list knows which, and which will know more (product.md 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from smtpguard.model.decision import Action
+
+
+type Subjects = Literal["address", "helo", "type", "name"]
+"""What the rules of a list are about."""
+
+_ADDRESSES = (
+    Action.ALLOW,
+    Action.DENY,
+    Action.TEMPFAIL,
+    Action.REWRITE,
+    Action.DROP,
+)
+_PARTS = (
+    Action.ALLOW,
+    Action.DENY,
+    Action.TEMPFAIL,
+    Action.STRIP,
+    Action.DISCARD,
+    Action.DROP,
+)
+_PARTS_LATER = ("scan", "lock", "quarantine", "block", "add_header", "bcc", "notify")
+_CONNECTION = ("source", "helo", "authenticated", "tls")
+_MESSAGE = (*_CONNECTION, "from", "to", "header_from", "size", "time")
+
+ALL_ACTIONS = (*(str(action) for action in Action), "add_header", "bcc", "notify")
+"""Every word that the design calls an action."""
+
+REPLYING = frozenset({Action.DENY, Action.TEMPFAIL})
+"""Actions that answer, and may have a ``reply:``."""
+
+SKIP = "skip"
+"""``on_unknown: skip``: the rule is passed over, as if it did not match."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListSpec:
+    """One ordered list of rules of a policy."""
+
+    name: str
+    doc: str
+    """One sentence for editors."""
+    subjects: Subjects
+    actions: tuple[Action, ...]
+    later: tuple[str, ...]
+    """Actions that the design allows here and this build has not."""
+    conditions: tuple[str, ...]
+    required: bool = False
+
+    @property
+    def unknown_actions(self) -> tuple[str, ...]:
+        """What ``on_unknown`` may be: an action that needs nothing more, or skip."""
+        words = [str(one) for one in self.actions if one is not Action.REWRITE]
+        return (*words, SKIP)
+
+
+LISTS = (
+    ListSpec(
+        "helo",
+        "Rules on the name in HELO and EHLO.",
+        "helo",
+        (Action.ALLOW, Action.DENY, Action.TEMPFAIL, Action.DROP),
+        ("block",),
+        (*_CONNECTION, "time"),
+    ),
+    ListSpec(
+        "mail_from",
+        "Rules on the reverse-path (MAIL FROM).",
+        "address",
+        _ADDRESSES,
+        ("block",),
+        (*_CONNECTION, "from", "size", "time"),
+    ),
+    ListSpec(
+        "rcpt_to",
+        "Rules on each forward-path (RCPT TO).",
+        "address",
+        _ADDRESSES,
+        ("block",),
+        (*_CONNECTION, "from", "to", "size", "time"),
+        required=True,
+    ),
+    ListSpec(
+        "content_types",
+        "Rules on the content type of each part.",
+        "type",
+        _PARTS,
+        _PARTS_LATER,
+        _MESSAGE,
+    ),
+    ListSpec(
+        "filenames",
+        "Rules on the file name of each part.",
+        "name",
+        _PARTS,
+        _PARTS_LATER,
+        _MESSAGE,
+    ),
+)
+"""In the order in which they are asked."""

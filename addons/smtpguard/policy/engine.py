@@ -1,0 +1,107 @@
+"""The engine: ordered rules, first match wins, every try is told.
+
+Pure and total: the same question always gets the same answer, and where no rule
+decides (it cannot happen in a checked list) the answer is tempfail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from smtpguard.model.decision import Action, Decision, TraceStep
+from smtpguard.policy.replies import UNDECIDED
+from smtpguard.policy.truth import Truth, all_of
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from smtpguard.model.reply import Reply
+    from smtpguard.policy.facts import Facts
+    from smtpguard.policy.rules import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome[S]:
+    """What a list of rules says."""
+
+    action: Action
+    rule: Rule[S] | None
+    """The rule that decided; None where none did."""
+    known: bool
+    """False where ``on_unknown`` decided."""
+    trace: tuple[TraceStep, ...]
+
+    def decision(self, default: Reply | None) -> Decision:
+        """Return the decision; ``default`` answers deny or tempfail without reply."""
+        rule = self.rule
+        if rule is None:
+            text = "no rule decided"
+            return Decision(self.action, "", UNDECIDED, None, text, self.trace)
+        reply = self._reply(rule, default)
+        reason = self.trace[-1].reason
+        return Decision(self.action, rule.id, reply, None, reason, self.trace)
+
+    def _reply(self, rule: Rule[S], default: Reply | None) -> Reply | None:
+        if self.action not in (Action.DENY, Action.TEMPFAIL):
+            return None
+        if rule.reply is not None and rule.action is self.action:
+            return rule.reply
+        if not self.known and self.action is Action.TEMPFAIL:
+            return UNDECIDED
+        return default
+
+
+def evaluate[S](
+    rules: Sequence[Rule[S]],
+    subject: S,
+    shown: str,
+    facts: Facts,
+    domains: tuple[str, ...],
+) -> Outcome[S]:
+    """Ask rules in order about a subject, which traces call ``shown``."""
+    trace: list[TraceStep] = []
+    for rule in rules:
+        applies, reason = apply(rule, subject, shown, facts, domains)
+        trace.append(rule.step(applies, reason))
+        if applies is Truth.YES:
+            return Outcome(rule.action, rule, known=True, trace=tuple(trace))
+        if applies is Truth.UNKNOWN and rule.on_unknown is not None:
+            return Outcome(rule.on_unknown, rule, known=False, trace=tuple(trace))
+    return Outcome(Action.TEMPFAIL, None, known=False, trace=tuple(trace))
+
+
+def apply[S](
+    rule: Rule[S], subject: S, shown: str, facts: Facts, domains: tuple[str, ...]
+) -> tuple[Truth, str]:
+    """Say whether one rule applies, and why."""
+    matched = rule.match.test(subject)
+    if matched is Truth.NO:
+        return matched, f"match: {shown} is not {rule.match.text}"
+    reason = f"{shown} is {rule.match.text}"
+    unknown = "" if matched is Truth.YES else f"match: {rule.match.text} is not known"
+    for condition in rule.when:
+        holds = condition.test(facts, domains)
+        if holds is Truth.NO:
+            return holds, f"when.{condition.name} does not hold"
+        if holds is Truth.UNKNOWN:
+            unknown = unknown or f"when.{condition.name} is not known"
+    if rule.unless:
+        held = all_of(one.test(facts, domains) for one in rule.unless)
+        names = ", ".join(one.name for one in rule.unless)
+        if held is Truth.YES:
+            return Truth.NO, f"unless.{names} holds"
+        if held is Truth.UNKNOWN:
+            unknown = unknown or f"unless.{names} is not known"
+    return (Truth.UNKNOWN, unknown) if unknown else (Truth.YES, reason)
+
+
+def most_severe(decisions: Iterable[Decision]) -> Decision:
+    """Return the most severe decision (the first of equals), with all traces."""
+    found = list(decisions)
+    worst = min(found, key=lambda decision: decision.action.severity)
+    trace = tuple(step for decision in found for step in decision.trace)
+    return Decision(
+        worst.action, worst.rule, worst.reply, worst.rewrite_to, worst.reason, trace
+    )

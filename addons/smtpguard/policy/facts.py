@@ -1,0 +1,69 @@
+"""What rules are asked about: facts as values, gathered by the caller.
+
+Nothing here is looked up: no clock, no network, no parsing of messages. A fact that is
+None is not known (yet), and a condition that needs it is neither true nor false.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from smtpguard.model.envelope import Envelope
+    from smtpguard.model.mailbox import Path
+    from smtpguard.model.session import SessionFacts
+
+
+@dataclass(frozen=True, slots=True)
+class PartFacts:
+    """One leaf part of a message, or an attached message as a whole."""
+
+    path: str
+    """``1.2``; for traces only."""
+    content_type: str
+    """``type/subtype`` as claimed; ``text/plain`` where nothing was claimed."""
+    names: tuple[str, ...] = ()
+    """Every reading of the part's file name; () for a part without one."""
+    size: int = 0
+    """Decoded octets."""
+    untyped: bool = False
+    """There is no Content-Type field."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFacts:
+    """One whole message of a transaction."""
+
+    session: SessionFacts
+    envelope: Envelope | None
+    """None where only a file is inspected: senders and recipients are not known."""
+    header_from: tuple[str, ...] | None
+    """Addresses of the From fields (``local-part@domain``, no display names);
+    None where the header section cannot be read."""
+    size: int
+    """Octets of the message as received."""
+    now: datetime | None = None
+    """Local time; None where the time is not known."""
+    classes: dict[int, list[Path | None]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """Kept by ``Policy``: one recipient of each class, found once for all parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one condition may look at; built by ``Policy`` for each question."""
+
+    session: SessionFacts
+    reverse_path: Path | None = None
+    """As the client gave it; None before MAIL."""
+    forward_path: Path | None = None
+    """The recipient in question, as the client gave it."""
+    header_from: tuple[str, ...] | None = None
+    size: int | None = None
+    """Octets: of the message, or as MAIL's SIZE= declared."""
+    now: datetime | None = field(default=None)

@@ -1,0 +1,24 @@
+"""Reads rule files from disk: the one module of the package that is not pure.
+
+Everything else takes a ``read`` function, and this is the one for real files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+MAX_OCTETS = 64 * 1024 * 1024
+"""Of one file, lists included."""
+
+
+def read_file(name: str) -> str:
+    """Return the text of a UTF-8 file; raises OSError, UnicodeDecodeError, ValueError.
+
+    Line ends stay as they are. ValueError for a file beyond ``MAX_OCTETS``.
+    """
+    with Path(name).open("rb") as file:
+        octets = file.read(MAX_OCTETS + 1)
+    if len(octets) > MAX_OCTETS:
+        raise ValueError(f"larger than {MAX_OCTETS} octets")
+    return octets.decode("utf-8")
