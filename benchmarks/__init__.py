@@ -1,0 +1,5 @@
+"""What smtpguard costs, beside plain mitmproxy and beside nothing, in one run.
+
+``python -m benchmarks`` (``make bench``) compares speed; ``linearity``, ``crowd``,
+``soak`` and ``mitmweb`` are further modes of the same harness. See ``run``.
+"""
