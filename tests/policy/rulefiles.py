@@ -10,6 +10,7 @@ from smtpguard.model.mailbox import Path
 from smtpguard.model.reply import Reply
 from smtpguard.model.session import LegFacts, SessionFacts, TlsFacts
 from smtpguard.policy import check, load
+from smtpguard.policy.addresses import AddressBuilder, AddressTest
 from smtpguard.policy.kinds import Context
 from smtpguard.policy.lists import Entry, Lists, ListSource
 from smtpguard.policy.problems import Mark, Sink
@@ -91,6 +92,14 @@ def context(*domains: str, **lists: list[str]) -> Context:
 def told(found: Context) -> list[str]:
     """Return slugs of the problems of a context."""
     return [one.slug for one in found.sink.problems]
+
+
+def address_test(patterns: list[str], own: tuple[str, ...] = ()) -> AddressTest:
+    """Return the test of several address patterns."""
+    builder = AddressBuilder(own)
+    for pattern in patterns:
+        builder.add(pattern)
+    return builder.build()
 
 
 def session(

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpguard.policy.addresses import Address, address_test, domain_pattern
+from smtpguard.policy.addresses import Address, domain_pattern
 from smtpguard.policy.patterns import PatternError
 from smtpguard.policy.truth import Truth
 from smtpguard.wire.path import parse_mail, parse_mailbox, parse_rcpt
-from tests.policy.rulefiles import path
+from tests.policy.rulefiles import address_test, path
 
 
 OWN = ("own.example", "xn--mller-kva.example")

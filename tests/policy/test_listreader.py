@@ -57,6 +57,13 @@ def test_a_list_that_was_kept_is_compared_again() -> None:
     assert entries(ruleset) == 8
 
 
+def test_a_list_from_another_file_is_another_list() -> None:
+    first = reload(addresses(10), None)
+    text = FILE.replace("staff.txt", "new.txt")
+    files = reader({NAME: text, "lists/new.txt": addresses(1)})
+    assert entries(load(NAME, files, previous=first)) == 1
+
+
 def test_force_takes_a_list_that_shrank() -> None:
     second = reload(addresses(1), reload(addresses(10), None), force=True)
     assert entries(second) == 1

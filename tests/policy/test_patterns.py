@@ -147,10 +147,6 @@ def test_a_text_that_is_no_unicode_is_compared_too() -> None:
     assert matches("regex:.", "\udcff")
 
 
-def test_the_expression_is_kept() -> None:
-    assert LinearRegex("a+").pattern == "a+"
-
-
 @pytest.mark.parametrize(
     ("pattern", "texts"),
     [

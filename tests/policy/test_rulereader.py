@@ -68,6 +68,12 @@ def test_a_bad_rule_is_one_problem(rule: str, slug: str) -> None:
     assert found == [slug]
 
 
+def test_A4_a_rewrite_is_about_the_envelope_only() -> None:
+    """Header fields stay, and who wants them changed is told that they do."""
+    rule = "{match: a@a.example, action: rewrite, to: b@b.example, headers: true}"
+    assert slugs(rules(rcpt_to=f"{rule}, {LAST}")) == ["not-supported-yet"]
+
+
 @pytest.mark.parametrize(
     "match", ['"*@old.example"', '"*"', '"@own"', '"*@own"', '["*@a.example", "*@*.b"]']
 )

@@ -26,8 +26,6 @@ from smtpguard.wire.path import parse_mailbox
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from smtpguard.model.mailbox import Mailbox
 
 
@@ -212,16 +210,6 @@ class AddressBuilder:
             tuple(self._own),
             self._own_domains,
         )
-
-
-def address_test(
-    patterns: Iterable[str], own_domains: tuple[str, ...] = ()
-) -> AddressTest:
-    """Return the test of several patterns; raises ``PatternError``."""
-    builder = AddressBuilder(own_domains)
-    for pattern in patterns:
-        builder.add(pattern)
-    return builder.build()
 
 
 def _wildcard(pattern: str) -> TextTest:

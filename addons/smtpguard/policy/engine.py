@@ -88,11 +88,11 @@ def apply[S](
         if holds is Truth.UNKNOWN:
             unknown = unknown or f"when.{condition.name} is not known"
     if rule.unless:
-        held = all_of(one.test(facts, domains) for one in rule.unless)
+        stays = all_of(one.test(facts, domains) for one in rule.unless).negate()
         names = ", ".join(one.name for one in rule.unless)
-        if held is Truth.YES:
-            return Truth.NO, f"unless.{names} holds"
-        if held is Truth.UNKNOWN:
+        if stays is Truth.NO:
+            return stays, f"unless.{names} holds"
+        if stays is Truth.UNKNOWN:
             unknown = unknown or f"unless.{names} is not known"
     return (Truth.UNKNOWN, unknown) if unknown else (Truth.YES, reason)
 

@@ -138,6 +138,8 @@ class ListReader:
             return None
         entries = parse_list(text, path, mark, context.sink)
         old = self.previous.get(name.text)
+        if old is not None and old.file != path:
+            old = None
         if old is not None and _shrank(len(old.entries), len(entries), share):
             words = f"{shown(path)} fell from {len(old.entries)} entries to "
             words += f"{len(entries)}, more than {share}%; the old list stays"

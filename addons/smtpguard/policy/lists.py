@@ -60,7 +60,7 @@ def parse_list(text: str, file: str, mark: Mark, sink: Sink) -> tuple[Entry, ...
         words = f"{shown(file)} is longer than {MAX_LIST_CHARACTERS} characters"
         sink.error(mark, words, "file-too-large")
         return ()
-    entries = []
+    entries: list[Entry] = []
     for number, line in enumerate(StringIO(text.removeprefix("\ufeff")), 1):
         comment = _COMMENT.search(line) if "#" in line else None
         bare = line[: comment.start()] if comment else line

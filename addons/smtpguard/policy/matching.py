@@ -72,10 +72,8 @@ class AddressPatterns:
 class TextPatterns:
     """Patterns of one rule or condition on names and types."""
 
-    written: tuple[str, ...]
-    """As they stand in the file."""
     text: str
-    """The same for traces, shortened."""
+    """As they stand in the file, shortened, for traces."""
     tests: tuple[TextTest, ...]
 
     def test(self, subject: Texts) -> Truth:
@@ -181,7 +179,7 @@ def texts(what: What) -> Kind[TextPatterns]:
         if context.sink.errors > before:
             return None
         written = tuple(one.text for one in found)
-        return TextPatterns(written, _shorten(written), (builder.build(), *shared))
+        return TextPatterns(_shorten(written), (builder.build(), *shared))
 
     return Kind(read, ADDRESSES.schema)
 

@@ -49,7 +49,7 @@ class PatternError(Exception):
 class LinearRegex:
     """A regular expression that RE2 can run, matched against whole texts."""
 
-    __slots__ = ("_compiled", "pattern")
+    __slots__ = ("_compiled",)
 
     def __init__(self, pattern: str) -> None:
         """Compile; raises ``PatternError`` where RE2 does not take it."""
@@ -67,7 +67,6 @@ class LinearRegex:
             self._compiled = re2.compile(pattern.encode(), options)
         except re2.error as error:
             raise _refusal(pattern, error) from None
-        self.pattern = pattern
 
     def matches(self, text: str) -> bool:
         """Whether the expression matches the whole text, without case."""

@@ -89,11 +89,6 @@ class Rule[S]:
         """Whether it matches whatever it is asked."""
         return self.is_unconditional and self.match.is_everything
 
-    @property
-    def asks_recipients(self) -> bool:
-        """Whether a condition looks at the recipient."""
-        return any(one.name == "to" for one in (*self.when, *self.unless))
-
     def step(self, matched: Truth, reason: str) -> TraceStep:
         """Return the trace of having tried this rule."""
         name = f"{shown(self.name)}: " if self.name else ""

@@ -81,7 +81,7 @@ class Ruleset:
 
 
 _NOWHERE = Mark("smtpguard")
-_EVERY_TEXT = TextPatterns(("*",), '"*"', (TextTest(everything=True),))
+_EVERY_TEXT = TextPatterns('"*"', (TextTest(everything=True),))
 _EVERY_ADDRESS = AddressPatterns(("*",), '"*"', (AddressTest(everything=True),))
 
 UNDECIDED_POLICY = Policy(
