@@ -1,0 +1,97 @@
+"""Asking the rules and other addons, so that no fault of theirs opens a way.
+
+What raises, says nothing or says what does not fit is undecided: ``451 4.3.0``, or
+``421 4.3.2`` where there is no policy to go on with (product.md 2.2).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from smtpguard.dialogue import effects
+from smtpguard.dialogue.waits import Expired, Hangup, Task
+from smtpguard.model.decision import Action, Decision
+from smtpguard.model.settings import Refusal
+from smtpguard.wire import replies
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smtpguard.dialogue.engine import Dialogue
+    from smtpguard.model.reply import Reply
+    from smtpguard.wire import Command
+
+
+UNDECIDED = Decision(Action.TEMPFAIL, reply=replies.UNDECIDED, reason="undecided")
+
+
+def decided(
+    d: Dialogue, ask: Callable[[], Decision], *, may_rewrite: bool = True
+) -> Decision:
+    """Return what the rules say, or that they are undecided.
+
+    Raises Hangup for what closes the session without a word.
+    """
+    decision = answered(d, ask)
+    if decision is None:
+        return UNDECIDED
+    if decision.action in {Action.DROP, Action.BLOCK}:
+        raise Hangup(None, f"{decision.action} by {decision.rule}")
+    if fits(decision, may_rewrite=may_rewrite):
+        return decision
+    d.log(f"rules said what does not fit here: {decision}", logging.ERROR)
+    return UNDECIDED
+
+
+def fits(decision: Decision, *, may_rewrite: bool) -> bool:
+    """Whether an action that does not close the session is whole: as it must be."""
+    reply = decision.reply
+    match decision.action:
+        case Action.ALLOW:
+            return reply is None and decision.rewrite_to is None
+        case Action.REWRITE:
+            return may_rewrite and reply is None and decision.rewrite_to is not None
+        case Action.DENY:
+            return reply is not None and reply.is_permanent
+        case Action.TEMPFAIL:
+            return reply is not None and reply.is_transient and reply.code != 421
+        case _:
+            return False
+
+
+def answered[T](d: Dialogue, ask: Callable[[], T]) -> T | None:
+    """Return what the rules answer, None where they raise."""
+    try:
+        return ask()
+    except Exception as error:  # noqa: BLE001 - a fault of the rules is an answer: no
+        d.log(f"rules failed: {type(error).__name__}: {error}", logging.ERROR)
+        return None
+
+
+def choose_policy(d: Dialogue) -> None:
+    """Have the rules choose the policy for this client. Raises Hangup."""
+    chosen = answered(d, lambda: d.decider.connect(d.session))
+    if chosen is None:
+        raise Hangup(replies.UPSTREAM_UNREACHABLE, "no policy")
+    if isinstance(chosen, Refusal):
+        raise Hangup(chosen.reply, chosen.reason)
+    d.settings = chosen
+    d.session.policy = chosen.policy
+
+
+def ask_others(d: Dialogue, command: Command) -> Task[Reply | None]:
+    """Ask other addons about a command; no answer in time is 451.
+
+    None lets the command go on.
+    """
+    d.commands_asked += 1
+    d.command_judged.clear()
+    d.emit(effects.AskCommand(command))
+    try:
+        yield from d.wait(lambda: d.command_judged.is_set, d.settings.deadlines.verdict)
+    except Expired:
+        return replies.UNDECIDED
+    judged = d.command_judged.value
+    return replies.UNDECIDED if judged is None else judged.reply

@@ -1,0 +1,235 @@
+"""From the client's final dot to its answer: verdict, delivery, the end (product.md 2).
+
+This is where a message is accepted or is not. The order is always the same: the
+upstream (or the quarantine, or the log of a discard) has the message, then the client
+hears 2xx.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from smtpguard.dialogue import effects
+from smtpguard.dialogue.ending import end_transaction, hidden, refused_as
+from smtpguard.dialogue.exchange import leave, reply_to, reset, settled
+from smtpguard.dialogue.keepalive import wait_keeping
+from smtpguard.dialogue.redial import restore
+from smtpguard.dialogue.sending import Unsound, record_message, send_message
+from smtpguard.dialogue.trace import Prefixed, received_field
+from smtpguard.dialogue.waits import NEVER, Expired, Hangup, Task, UpstreamLost
+from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.model.reply import Reply
+from smtpguard.wire import TextReader, replies
+
+
+if TYPE_CHECKING:
+    from smtpguard.dialogue.engine import Dialogue
+    from smtpguard.dialogue.transaction import Transaction
+    from smtpguard.dialogue.upstream import Request
+    from smtpguard.model.content import Content
+
+
+_RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a message ended."""
+
+    outcome: Outcome
+    reply: Reply | None
+    """None closes both legs without a word."""
+    reason: str = ""
+
+
+def conclude(d: Dialogue, tx: Transaction, refusal: Reply | None) -> Task[None]:
+    """Bring a message that has come in whole to its end, and answer the client.
+
+    ``refusal`` is why its octets alone are refused, None if they are not.
+    """
+    tx.dotted_at = d.now
+    record_message(d, "C", tx.content, tx.size)
+    refusal = refusal or loop_refusal(d, tx)
+    if refusal is not None:
+        ending = Ending(refused_as(refusal), refusal, "octets refused")
+    else:
+        yield from judge(d, tx)
+        ending = yield from carry_out(d, tx)
+    finish(d, tx, ending)
+
+
+def finish(d: Dialogue, tx: Transaction, ending: Ending) -> None:
+    """Log, answer, leave the upstream without a transaction: in this order."""
+    assert d.transaction is tx
+    reset(d)
+    end_transaction(d, ending.outcome, ending.reply, ending.reason)
+    if ending.reply is None:
+        raise Hangup(None, ending.reason or "message dropped")
+    d.answer(ending.reply)
+
+
+def loop_refusal(d: Dialogue, tx: Transaction) -> Reply | None:
+    """Refuse a message that has been received too often (RFC 5321 6.3)."""
+    assert tx.content is not None
+    limits = d.settings.limits
+    try:
+        head = next(iter(tx.content.chunks()), b"")[: limits.header_section]
+    except OSError as error:
+        d.log(f"{tx.id}: the message cannot be read: {error}", logging.ERROR)
+        return replies.STORAGE_FAILED
+    section = b"" if head.startswith(b"\r\n") else head.partition(b"\r\n\r\n")[0]
+    many = len(_RECEIVED.findall(section)) > limits.received_fields
+    return replies.LOOP if many else None
+
+
+# -- the verdict ---------------------------------------------------------------------
+
+
+def judge(d: Dialogue, tx: Transaction) -> Task[None]:
+    """Have the message judged; whatever goes wrong leaves ``tx.disposition`` None."""
+    d.judging[tx.id] = tx
+    d.emit(effects.AskVerdict(tx))
+    try:
+        yield from wait_keeping(
+            d, lambda: tx.verdict_came, d.now + d.settings.deadlines.verdict
+        )
+    except Expired:
+        d.log(f"{tx.id}: no verdict in time", logging.ERROR)
+
+
+def carry_out(d: Dialogue, tx: Transaction) -> Task[Ending]:
+    """Do what the verdict asks for. Undecided is 451."""
+    said = tx.disposition
+    if not isinstance(said, Disposition) or not fits(said):
+        d.log(f"{tx.id}: undecided: {said and said.outcome}", logging.ERROR)
+        return Ending(Outcome.DEFERRED, replies.UNDECIDED, "undecided")
+    if said.outcome not in {Outcome.RELAYED, Outcome.MODIFIED}:
+        return Ending(said.outcome, said.reply, said.reason)
+    content = said.content or tx.content
+    assert content is not None
+    return (yield from deliver(d, tx, content, said.outcome))
+
+
+def fits(said: Disposition) -> bool:
+    """Whether reply and content are those that the outcome needs."""
+    reply = said.reply
+    edited = said.content is not None
+    match said.outcome:
+        case Outcome.RELAYED | Outcome.MODIFIED:
+            return reply is None and edited == (said.outcome is Outcome.MODIFIED)
+        case Outcome.DISCARDED | Outcome.QUARANTINED:
+            return reply is not None and reply.code == 250
+        case Outcome.REJECTED:
+            return reply is not None and reply.is_permanent
+        case Outcome.DEFERRED:
+            return reply is not None and reply.is_transient and reply.code != 421
+        case _:
+            return reply is None
+
+
+def check_edited(content: Content) -> None:
+    """Raise Unsound unless CRLF is the only line end of an edited message.
+
+    What an edit inserts came out of a file or out of the message; nobody may be able to
+    end the data by it (SMTP smuggling).
+    """
+    reader = TextReader(limit=content.size)
+    for chunk in content.chunks():
+        reader.write_chunk(chunk, lambda _: None)
+    reader.finish(lambda _: None)
+    if reader.stray:
+        raise Unsound("an edit left a bare CR, bare LF or NUL")
+
+
+# -- delivery ------------------------------------------------------------------------
+
+
+def deliver(
+    d: Dialogue, tx: Transaction, content: Content, outcome: Outcome
+) -> Task[Ending]:
+    """Send a message up and return how it ended there.
+
+    The client gives up ten minutes after its dot, so nothing of this lasts longer.
+    """
+    assert tx.dotted_at is not None
+    d.cap = tx.dotted_at + d.settings.deadlines.final_reply
+    try:
+        if outcome is Outcome.MODIFIED and not tx.binary:
+            check_edited(content)
+        yield from settled(d)
+        refused = yield from restore(d, tx)
+        if refused is not None:
+            return Ending(Outcome.DEFERRED, refused, "upstream dialled again")
+        reply = yield from upstream_reply(d, tx, traced(d, tx, content))
+    except UpstreamLost as lost:
+        return upstream_lost(d, lost)
+    except Expired:
+        leave(d, "no reply in time")
+        return Ending(Outcome.DEFERRED, replies.UPSTREAM_SILENT, "upstream too slow")
+    except OSError as error:
+        return Ending(Outcome.DEFERRED, replies.STORAGE_FAILED, f"storage: {error}")
+    except Unsound as error:
+        d.log(f"{tx.id}: {error}", logging.ERROR)
+        return Ending(Outcome.DEFERRED, replies.UNDECIDED, str(error))
+    finally:
+        d.cap = NEVER
+    said = hidden(reply) if d.settings.hide_server else reply
+    if not reply.is_positive:
+        return Ending(refused_as(reply), said, f"upstream says {reply}")
+    if d.client.reset:
+        doubt(d, tx, "client gone after the upstream's 250")
+    return Ending(outcome, said if said.code == 250 else Reply(250, said.lines))
+
+
+def upstream_reply(d: Dialogue, tx: Transaction, content: Content) -> Task[Reply]:
+    """Return the upstream's answer to the message, or to DATA where it refuses that."""
+    sent = yield from send_message(d, tx, content)
+    return sent if isinstance(sent, Reply) else (yield from final_reply(d, tx, sent))
+
+
+def traced(d: Dialogue, tx: Transaction, content: Content) -> Content:
+    """Return the message with a Received field, where the policy asks for one."""
+    if not tx.settings.received:
+        return content
+    if d.wall_clock is None:
+        d.log(f"{tx.id}: no clock, so no Received field", logging.ERROR)
+        return content
+    own_name = d.own_name.decode("ascii")
+    return Prefixed(received_field(d.session, tx.id, own_name, d.wall_clock()), content)
+
+
+def final_reply(d: Dialogue, tx: Transaction, request: Request) -> Task[Reply]:
+    """Wait for the reply to the final dot, whether or not the client still waits."""
+    try:
+        reply = yield from reply_to(d, request, shielded=True)
+    except Expired:
+        doubt(d, tx, "upstream silent after the final dot")
+        raise
+    except UpstreamLost:
+        if d.upstream is None or not d.upstream.said_goodbye:
+            doubt(d, tx, "upstream silent after the final dot")
+        raise
+    if d.upstream is not None:
+        d.upstream.in_data = False
+        # A refusal ends the transaction too (RFC 5321 4.1.1.4), but not in Postfix
+        # after smtpd_end_of_data_restrictions: then RSET must follow.
+        d.upstream.mail_open = not reply.is_positive
+    return reply
+
+
+def upstream_lost(d: Dialogue, lost: UpstreamLost) -> Ending:
+    """Return how a message ends whose upstream went away under it."""
+    early = d.upstream.early_refusal if d.upstream else None
+    if early is not None:
+        said = hidden(early) if d.settings.hide_server else early
+        return Ending(refused_as(early), said, f"upstream says {early}")
+    return Ending(Outcome.DEFERRED, replies.UPSTREAM_LOST, f"upstream: {lost.reason}")
+
+
+def doubt(d: Dialogue, tx: Transaction, why: str) -> None:
+    """Note one of the three places where a duplicate cannot be excluded."""
+    tx.in_doubt = why
+    d.log(f"{tx.id}: in doubt: {why}", logging.WARNING)

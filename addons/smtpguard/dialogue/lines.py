@@ -1,0 +1,58 @@
+"""Taking the client's next line, within its deadline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smtpguard.dialogue.exchange import settled
+from smtpguard.dialogue.keepalive import wait_keeping
+from smtpguard.dialogue.waits import NEVER, Hangup, Task
+from smtpguard.errors import ProtocolError
+from smtpguard.wire import replies
+
+
+if TYPE_CHECKING:
+    from smtpguard.dialogue.engine import Dialogue
+
+
+def next_line(d: Dialogue, limit: int) -> Task[bytes | None]:
+    """Return the client's next line without CRLF, None once it sends nothing more.
+
+    The deadline is set when the client has all its replies: single octets do not move
+    it. Raises ProtocolError, always with ``closes``; ClientGone, Expired, and Hangup
+    where the process is stopping.
+    """
+    until = d.now + d.settings.deadlines.command
+    while True:
+        line = taken(d, limit)
+        if line is not None:
+            return line
+        if d.client.finished:
+            return None
+        if d.stopping:
+            yield from settled(d)
+            raise Hangup(replies.SHUTTING_DOWN, "stopping")
+        waits_for_us = not d.client.replies.settled
+        yield from something(d, NEVER if waits_for_us else until)
+        if waits_for_us:
+            until = d.now + d.settings.deadlines.command
+
+
+def something(d: Dialogue, until: float) -> Task[None]:
+    """Wait until the client did something, has its last reply, or we are stopping."""
+    changes = d.client.changes
+    waits_for_us = not d.client.replies.settled
+
+    def happened() -> bool:
+        answered = waits_for_us and d.client.replies.settled
+        return d.client.changes != changes or answered or d.stopping
+
+    yield from wait_keeping(d, happened, until)
+
+
+def taken(d: Dialogue, limit: int) -> bytes | None:
+    """Take a line that is there, None if none is; an overlong one ends the session."""
+    try:
+        return d.client.receiver.next_line(limit)
+    except ProtocolError as error:
+        raise ProtocolError(str(error), error.reply, closes=True) from None

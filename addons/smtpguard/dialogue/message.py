@@ -1,0 +1,201 @@
+"""DATA and BDAT: taking a message in (RFC 5321 4.1.1.4, RFC 3030).
+
+Whatever was announced is consumed to its real end, also where it is already refused:
+else what follows would be read as commands. The octets are handed to ``delivery``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from smtpguard.dialogue import delivery
+from smtpguard.dialogue.envelope import out_of_place
+from smtpguard.dialogue.exchange import settled
+from smtpguard.dialogue.keepalive import wait_keeping
+from smtpguard.dialogue.waits import Expired, Hangup, Task
+from smtpguard.errors import ProtocolError
+from smtpguard.wire import DataReader, TextReader, parse_bdat, replies
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smtpguard.dialogue.engine import Dialogue
+    from smtpguard.dialogue.transaction import Transaction
+    from smtpguard.model.reply import Reply
+    from smtpguard.wire import Command
+
+
+def data(d: Dialogue, command: Command) -> Task[None]:
+    """Take a message by DATA, once every RCPT before it is answered."""
+    if command.argument:
+        raise ProtocolError("DATA takes no argument", replies.SYNTAX)
+    yield from settled(d)
+    tx = d.transaction
+    if tx is None or tx.chunks is not None or tx.binary:
+        out_of_place(d, "DATA")
+        return
+    if not tx.envelope.standing:
+        d.answer(replies.NO_VALID_RECIPIENTS)
+        return
+    if not opened_spool(d, tx):
+        d.answer(replies.STORAGE_FAILED)
+        return
+    d.answer(replies.START_MAIL_INPUT)
+    d.flush()
+    reader = DataReader(limit=message_limit(d), normalise=normalising(tx))
+    pace = Pace(d)
+    while not reader.read(d.client.receiver, tx.write):
+        if reader.overrun:
+            raise Hangup(replies.LIMIT_CLOSE, "message goes on and on past its limit")
+        yield from pace.more()
+    yield from delivery.conclude(d, tx, reader_refusal(d, tx, reader))
+
+
+def bdat(d: Dialogue, command: Command) -> Task[None]:
+    """Take one chunk; the last one ends the message."""
+    tx = d.transaction
+    if tx is None:
+        yield from skip_chunk(d, command)
+        yield from settled(d)
+        out_of_place(d, "BDAT")
+        return
+    size, last = chunk_size(d, command)
+    if tx.chunks is None:
+        tx.chunks = TextReader(
+            limit=message_limit(d), normalise=normalising(tx), binary=tx.binary
+        )
+        tx.storage_failed = not opened_spool(d, tx)
+    reader = tx.chunks
+    yield from consume(d, size, lambda octets: reader.write_chunk(octets, tx.write))
+    yield from settled(d)
+    if d.transaction is not tx:
+        # MAIL was refused upstream while the chunk came in.
+        out_of_place(d, "BDAT")
+        return
+    if reader.overrun:
+        raise Hangup(replies.LIMIT_CLOSE, "message goes on and on past its limit")
+    tx.chunk_failure = tx.chunk_failure or chunk_refusal(tx, reader)
+    if not last:
+        d.answer(tx.chunk_failure or replies.chunk_ok(size))
+        return
+    reader.finish(tx.write)
+    refusal = tx.chunk_failure or reader_refusal(d, tx, reader)
+    yield from delivery.conclude(d, tx, refusal)
+
+
+def chunk_size(d: Dialogue, command: Command) -> tuple[int, bool]:
+    """Return size in octets and LAST of a chunk. Raises ProtocolError with ``closes``
+    where its octets cannot be told from what follows, or are beyond consuming."""
+    size, last = parse_bdat(command.argument)
+    if size > 2 * d.settings.limits.message:
+        raise ProtocolError("chunk over any limit", replies.LIMIT_CLOSE, closes=True)
+    return size, last
+
+
+def skip_chunk(d: Dialogue, command: Command) -> Task[None]:
+    """Consume a chunk that is not wanted, so that it is not read as commands."""
+    size, _ = chunk_size(d, command)
+    yield from consume(d, size, lambda _: None)
+
+
+def chunk_refusal(tx: Transaction, reader: TextReader) -> Reply | None:
+    """Return why a message is refused before its last chunk (RFC 3030 2)."""
+    if not tx.envelope.standing:
+        return replies.NO_VALID_RECIPIENTS
+    if tx.storage_failed:
+        return replies.STORAGE_FAILED
+    return replies.MESSAGE_TOO_LARGE if reader.too_large else None
+
+
+def opened_spool(d: Dialogue, tx: Transaction) -> bool:
+    """Make the place for a message; False where there is none (full disk)."""
+    try:
+        tx.content = d.new_spool()
+    except OSError as error:
+        d.log(f"{tx.id}: no place for the message: {error}", logging.ERROR)
+        return False
+    return True
+
+
+def consume(d: Dialogue, size: int, write: Callable[[bytes], None]) -> Task[None]:
+    """Take exactly so many octets from the client."""
+    pace = Pace(d)
+    left = size
+    while left:
+        octets = d.client.receiver.take(left)
+        left -= len(octets)
+        write(octets)
+        if left:
+            yield from pace.more()
+
+
+class Pace:
+    """Waiting for more of a message, with a floor under its rate (RFC 5321 4.5.3.2.5).
+
+    The deadline is not moved by single octets: each period must bring its share.
+    """
+
+    def __init__(self, d: Dialogue) -> None:
+        self._d = d
+        self._begin()
+
+    def _begin(self) -> None:
+        d = self._d
+        seconds = d.settings.deadlines.data
+        self._until = d.now + seconds
+        self._needed = d.client.octets + int(d.settings.limits.body_rate * seconds)
+
+    def more(self) -> Task[None]:
+        """Wait until more has come. Raises Hangup where it comes too slowly."""
+        d = self._d
+        if d.client.finished:
+            raise Hangup(None, "client closed before the end of the message")
+        changes = d.client.changes
+        while d.client.changes == changes:
+            try:
+                yield from wait_keeping(
+                    d, lambda: d.client.changes != changes, self._until
+                )
+            except Expired:
+                if d.client.octets < self._needed:
+                    raise Hangup(
+                        replies.TIMEOUT, "message comes in too slowly"
+                    ) from None
+                self._begin()
+
+
+def message_limit(d: Dialogue) -> int:
+    """Return the largest message that both we and the upstream take."""
+    limit = d.settings.limits.message
+    capabilities = d.upstream.capabilities if d.upstream else None
+    if capabilities is not None and capabilities.size_limit:
+        return min(limit, capabilities.size_limit)
+    return limit
+
+
+def normalising(tx: Transaction) -> bool:
+    """Whether bare newlines are repaired rather than refused."""
+    return tx.settings.bare_newlines == "normalise"
+
+
+def reader_refusal(
+    d: Dialogue, tx: Transaction, reader: DataReader | TextReader
+) -> Reply | None:
+    """Return why the octets of a whole message are refused, None if they are not."""
+    if tx.storage_failed:
+        d.log(f"{tx.id}: the message could not be stored", logging.ERROR)
+        return replies.STORAGE_FAILED
+    if reader.too_large:
+        return replies.MESSAGE_TOO_LARGE
+    if reader.long_lines:
+        d.log(f"{tx.id}: {reader.long_lines} lines over 998 octets")
+    if not reader.stray or tx.binary:
+        return None
+    what = f"{reader.bare_cr} bare CR, {reader.bare_lf} bare LF, {reader.nul} NUL"
+    if not normalising(tx):
+        d.log(f"{tx.id}: refused for {what}")
+        return replies.BARE_NEWLINE
+    d.log(f"{tx.id}: normalised {what}; DKIM and S/MIME signatures break")
+    return None

@@ -1,0 +1,34 @@
+"""The ordered octets of both legs, as they were understood (glossary: transcript).
+
+The letters are those of ``.smtp`` scripts: capitals for what came in, small letters for
+what went out; C and c on the client's leg, S and s on the upstream's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+type Direction = Literal["C", "c", "S", "s"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command, a reply or a message."""
+
+    direction: Direction
+    octets: bytes
+    """In clear, secrets of AUTH masked unless they are to be recorded."""
+    kind: Literal["line", "message", "mark"] = "line"
+    """``mark``: no octets of the peer but an event: ``tls``, ``open``, ``closed``."""
+    time: float = 0.0
+    size: int = 0
+    """Messages: the whole size in octets; ``octets`` may be cut or empty."""
+
+
+@dataclass(slots=True)
+class Transcript:
+    """Entries in the order in which they happened."""
+
+    entries: list[Entry] = field(default_factory=list)
