@@ -1,0 +1,258 @@
+"""The mitmproxy addon: wires rules, hooks, options and the process's life together.
+
+Decides nothing itself. ``policy`` and ``pipeline`` judge, ``proxy`` talks, and
+``proxy.sentinel`` keeps clients out while this addon is not there with valid rules. An
+instance may be replaced at any time (mitmproxy makes a new one whenever the script
+changes), so whatever must last longer lives in the sentinel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from logging import getLogger
+from typing import TYPE_CHECKING
+
+from mitmproxy import command, ctx, exceptions
+
+from smtpguard import contentview, options
+from smtpguard.errors import RulesError
+from smtpguard.loading import load_pipeline
+from smtpguard.proxy.layer import describe
+from smtpguard.proxy.sentinel import Guard, Sentinel
+from smtpguard.proxy.watch import FileWatch
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from collections.abc import Set as AbstractSet
+
+    from mitmproxy.addonmanager import Loader
+
+    from smtpguard.options import GuardOptions
+    from smtpguard.pipeline import Pipeline
+    from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
+
+
+logger = getLogger(__name__)
+
+INLINE_OCTETS = 128 * 1024
+"""Messages up to here are judged at once, in a few milliseconds; larger ones beside the
+event loop, so that other sessions go on."""
+JUDGES = 2
+"""Messages judged beside the loop at the same time. More would share one interpreter
+lock and hold that many messages in memory."""
+WATCH_SECONDS = 1.0
+STOP_SECONDS = 60.0
+"""How long replies in flight are awaited after SIGTERM (product.md 3)."""
+
+
+class SmtpGuard:
+    """An SMTP gateway with TLS deep inspection."""
+
+    def __init__(self) -> None:
+        self._options: GuardOptions | None = None
+        self._pipeline: Pipeline | None = None
+        self._loaded_at = datetime.now().astimezone()
+        self._watch = FileWatch()
+        self._executor: ThreadPoolExecutor | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._reloading = asyncio.Lock()
+        self._asked: asyncio.Task[None] | None = None
+        """The reload that was asked for last; kept so that it is not collected."""
+
+    # -- life --------------------------------------------------------------------------
+
+    def load(self, loader: Loader) -> None:
+        """Declare the options; set the sentinel up."""
+        for option in options.OPTIONS:
+            loader.add_option(option.name, option.type, option.default, option.help)
+        contentview.register()
+        Sentinel.get()
+
+    def configure(self, updated: AbstractSet[str]) -> None:
+        """Take over options and rules, or neither.
+
+        At the start every problem is logged as a line of its own, which ends mitmproxy;
+        later the change is refused.
+        """
+        if not any(name.startswith("smtpguard_") for name in updated):
+            return
+        try:
+            self._take(options.read_options(ctx.options))
+        except exceptions.OptionsError as error:
+            self._refuse(str(error).splitlines())
+        except RulesError as error:
+            self._watch_faults(error)
+            self._refuse([str(problem) for problem in error.problems])
+
+    def running(self) -> None:
+        """Go on duty, if there are rules to judge by; watch the rule files."""
+        self._executor = ThreadPoolExecutor(JUDGES, thread_name_prefix="smtpguard")
+        loop = asyncio.get_running_loop()
+        self._watcher = loop.create_task(self._keep_watch(), name="smtpguard rules")
+        # Not in the main thread, or no such signal: the watcher sees changes anyway.
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+            loop.add_signal_handler(signal.SIGHUP, self.reload)
+        self._on_duty()
+        if self._pipeline is not None:
+            logger.info("smtpguard is ready")
+
+    def done(self) -> Awaitable[None] | None:
+        """Go off duty; at the end of the process, let what is under way end first.
+
+        A plain function: mitmproxy's script loader calls it where nothing can be
+        awaited, and an ``async def`` there would end the reloading for good.
+        """
+        if self._watcher is None:
+            return None  # never on duty
+        self._watcher.cancel()
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+        if ctx.master.should_exit.is_set():
+            return self._stop()
+        self._off_duty()
+        return None
+
+    async def _stop(self) -> None:
+        try:
+            await Sentinel.get().stop(STOP_SECONDS)
+        finally:
+            self._off_duty()
+
+    def _on_duty(self) -> None:
+        if self._options is not None and self._pipeline is not None:
+            guard = Guard(self, self._options, self._pipeline, self._judge_at_once)
+            Sentinel.get().on_duty(guard)
+
+    def _off_duty(self) -> None:
+        Sentinel.get().off_duty(self)
+        if self._executor is not None:
+            self._executor.shutdown(wait=False)
+
+    # -- hooks -------------------------------------------------------------------------
+
+    def smtp_start(self, data: SmtpStartData) -> None:
+        """Answer for the rules in a new session."""
+        if data.decider is None:
+            data.decider = self._pipeline
+
+    async def smtp_message(self, data: SmtpMessageData) -> None:
+        """Judge a message by the rules its transaction began under.
+
+        Whatever goes wrong leaves it undecided, which is 451.
+        """
+        if data.disposition is not None or self._judge_at_once(data):
+            return
+        judge = data.transaction.judge.message
+        asked = data.session, data.envelope, data.content
+        loop = asyncio.get_running_loop()
+        try:
+            data.disposition = await loop.run_in_executor(self._executor, judge, *asked)
+        except Exception as error:  # noqa: BLE001 - undecided; the log says why
+            undecided(data, error)
+
+    def _judge_at_once(self, data: SmtpMessageData) -> bool:
+        """Judge a small message now; False for a large one. Never raises."""
+        if self._executor is not None and data.content.size > INLINE_OCTETS:
+            return False
+        judge = data.transaction.judge.message
+        try:
+            data.disposition = judge(data.session, data.envelope, data.content)
+        except Exception as error:  # noqa: BLE001 - undecided; the log says why
+            undecided(data, error)
+        return True
+
+    # -- rules -------------------------------------------------------------------------
+
+    @command.command("smtpguard.reload")  # type: ignore[untyped-decorator]
+    def reload(self) -> None:
+        """Read the rule files again; the old rules stay if they have errors."""
+        loop = asyncio.get_running_loop()
+        self._asked = loop.create_task(self._reload_or_log(), name="smtpguard reload")
+
+    def _take(self, new: GuardOptions) -> None:
+        """Take options over, with their rules. Raises RulesError; then nothing changed.
+
+        Rules are not read again for an option that has nothing to do with them.
+        """
+        old = self._options
+        same = old is not None and (old.rules, old.own_name) == (
+            new.rules,
+            new.own_name,
+        )
+        if self._pipeline is None or not same:
+            self._watch.watch([str(new.rules)])
+            self._use(load_pipeline(str(new.rules), new.own_name, self._pipeline))
+        self._options = new
+        if self._watcher is not None:
+            self._on_duty()
+
+    def _use(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._loaded_at = datetime.now().astimezone()
+        self._watch.watch(pipeline.rules.files)
+        for warning in pipeline.rules.warnings:
+            logger.warning("%s", warning)
+        count = len(pipeline.rules.policies)
+        digest = pipeline.rules.digest[:12]
+        logger.info("rules loaded: %d policies, digest %s", count, digest)
+
+    def _watch_faults(self, error: RulesError) -> None:
+        """Watch what has to be mended, beside what is in force."""
+        wanted = options.rules_path(ctx.options.smtpguard_rules)
+        in_force = self._pipeline.rules.files if self._pipeline is not None else ()
+        faulty = (problem.file for problem in error.problems)
+        self._watch.watch([str(wanted), *in_force, *faulty])
+
+    def _refuse(self, problems: list[str]) -> None:
+        """Tell what is wrong with the options or the rules."""
+        if self._watcher is not None:
+            raise exceptions.OptionsError("\n".join(problems))
+        for problem in problems:
+            logger.error("%s", problem)
+
+    async def _reload(self) -> None:
+        async with self._reloading:
+            new = options.read_options(ctx.options)
+            loop = asyncio.get_running_loop()
+            asked = str(new.rules), new.own_name, self._pipeline
+            try:
+                self._use(
+                    await loop.run_in_executor(self._executor, load_pipeline, *asked)
+                )
+            except RulesError as error:
+                self._watch_faults(error)
+                for problem in error.problems:
+                    logger.error("%s", problem)  # noqa: TRY400 - the problem says it
+                logger.error(  # noqa: TRY400
+                    "%d errors; %s", len(error.problems), self._still_active()
+                )
+                return
+            self._options = new
+            self._on_duty()
+
+    def _still_active(self) -> str:
+        if self._pipeline is None:
+            return "no rules are active and no client is served"
+        return f"the rules loaded at {self._loaded_at:%H:%M:%S} stay active"
+
+    async def _keep_watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._watch.look():
+                await self._reload_or_log()
+
+    async def _reload_or_log(self) -> None:
+        try:
+            await self._reload()
+        except Exception as error:  # noqa: BLE001 - the watch must go on
+            logger.error("rules not reloaded: %s", describe(error))  # noqa: TRY400
+
+
+def undecided(data: SmtpMessageData, error: Exception) -> None:
+    """Log why a message has no verdict; escaped, since it may stand in the error."""
+    logger.error("tx=%s is undecided: %s", data.transaction.id, describe(error))

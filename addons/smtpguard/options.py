@@ -1,0 +1,201 @@
+"""The options of the addon: one table for mitmproxy, the README and the command line.
+
+Everything that belongs to mail is in the rule file; options say where it is and how
+this process behaves. Values are checked here as a whole and handed on as one frozen
+value, so that a session sees one state of them from its beginning to its end.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from mitmproxy import exceptions
+
+from smtpguard.loading import default_rules
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mitmproxy.options import Options
+
+
+type Record = Literal["none", "envelope", "full"]
+type Addresses = Literal["full", "hashed", "none"]
+
+DEFAULT_PORTS = frozenset({25, 465, 587, 2525})
+RECORD: tuple[Record, ...] = ("none", "envelope", "full")
+ADDRESSES: tuple[Addresses, ...] = ("full", "hashed", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option, as ``add_option`` takes it."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+
+
+OPTIONS = (
+    Option(
+        "smtpguard_rules",
+        str,
+        "",
+        "Rule file (YAML). Empty: the rules/default.yaml that comes with smtpguard, "
+        "which accepts no recipient until it is told the own domains.",
+    ),
+    Option(
+        "smtpguard_ports",
+        str,
+        ",".join(str(port) for port in sorted(DEFAULT_PORTS)),
+        "Destination ports that are SMTP in transparent, socks5, wireguard and local "
+        "mode; other ports are left to mitmproxy. In reverse mode (tcp and tls) every "
+        "connection is SMTP.",
+    ),
+    Option(
+        "smtpguard_name",
+        str,
+        "",
+        "Host name that smtpguard calls itself by. Empty: the name of this machine.",
+    ),
+    Option(
+        "smtpguard_record",
+        str,
+        "full",
+        "What flows keep of a session: full (dialogue and messages), envelope (the "
+        "dialogue without messages) or none (the outcome alone).",
+    ),
+    Option(
+        "smtpguard_record_limit",
+        int,
+        1024 * 1024,
+        "Octets of each message that a flow keeps; 0 keeps none of them.",
+    ),
+    Option(
+        "smtpguard_record_auth",
+        bool,
+        False,
+        "Keep the secrets of AUTH in flows. For research with accounts made for it.",
+    ),
+    Option(
+        "smtpguard_log_addresses",
+        str,
+        "full",
+        "Mail addresses in the log: full, hashed or none.",
+    ),
+    Option(
+        "smtpguard_max_connections",
+        int,
+        500,
+        "SMTP connections at the same time; further clients are greeted 421 4.7.0.",
+    ),
+    Option(
+        "smtpguard_max_connections_per_network",
+        int,
+        50,
+        "The same for one client network (IPv4 address, IPv6 /64). Trusted clients "
+        "(PROXY, XCLIENT) stand for many and are not counted.",
+    ),
+    Option(
+        "smtpguard_spool_dir",
+        str,
+        "",
+        "Folder for messages over 1 MiB while they are judged. Files there have no "
+        "name. Empty: /var/tmp.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOptions:
+    """The options' values, checked."""
+
+    rules: Path
+    ports: frozenset[int] = DEFAULT_PORTS
+    own_name: str = "localhost"
+    record: Record = "full"
+    record_limit: int = 1024 * 1024
+    record_auth: bool = False
+    log_addresses: Addresses = "full"
+    max_connections: int = 500
+    max_connections_per_network: int = 50
+    spool_dir: str = ""
+
+
+def read_options(options: Options) -> GuardOptions:
+    """Check mitmproxy's options and return ours.
+
+    Raises:
+        OptionsError: with every fault, one a line.
+    """
+    faults: list[str] = []
+    ports = _ports(options.smtpguard_ports, faults)
+    record = _one_of("smtpguard_record", options.smtpguard_record, RECORD, faults)
+    addresses = _one_of(
+        "smtpguard_log_addresses", options.smtpguard_log_addresses, ADDRESSES, faults
+    )
+    for name, least in (
+        ("smtpguard_record_limit", 0),
+        ("smtpguard_max_connections", 1),
+        ("smtpguard_max_connections_per_network", 1),
+    ):
+        if getattr(options, name) < least:
+            faults.append(f"{name}: must be {least} or more")
+    own_name = options.smtpguard_name or socket.gethostname()
+    if not own_name.isascii() or not own_name.isprintable() or " " in own_name:
+        faults.append(f"smtpguard_name: not a host name: {own_name!r}")
+    spool_dir = str(Path(options.smtpguard_spool_dir).expanduser())
+    if options.smtpguard_spool_dir and not Path(spool_dir).is_dir():
+        faults.append(f"smtpguard_spool_dir: not a folder: {spool_dir!r}")
+    if faults:
+        raise exceptions.OptionsError("\n".join(faults))
+    return GuardOptions(
+        rules=rules_path(options.smtpguard_rules),
+        ports=ports,
+        own_name=own_name,
+        record=cast("Record", record),
+        record_limit=options.smtpguard_record_limit,
+        record_auth=options.smtpguard_record_auth,
+        log_addresses=cast("Addresses", addresses),
+        max_connections=options.smtpguard_max_connections,
+        max_connections_per_network=options.smtpguard_max_connections_per_network,
+        spool_dir=spool_dir if options.smtpguard_spool_dir else "",
+    )
+
+
+def rules_path(given: str) -> Path:
+    """Return the rule file that was asked for, or the one that comes with smtpguard."""
+    return Path(given).expanduser() if given else default_rules()
+
+
+def misspelt(deferred: Iterable[str]) -> list[str]:
+    """Return what ``--set`` was given in our name and no option is called.
+
+    mitmproxy keeps such values silently for addons that may come; for a gateway that
+    means running with a default that nobody asked for.
+    """
+    known = {option.name for option in OPTIONS}
+    return sorted(
+        name for name in deferred if name.startswith("smtpguard") and name not in known
+    )
+
+
+def _ports(text: str, faults: list[str]) -> frozenset[int]:
+    try:
+        ports = frozenset(int(port) for port in text.replace(",", " ").split())
+    except ValueError:
+        ports = frozenset()
+    if not ports or not all(0 < port < 65536 for port in ports):
+        faults.append(f"smtpguard_ports: not a list of ports: {text!r}")
+    return ports
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...], faults: list[str]) -> str:
+    if value not in known:
+        faults.append(f"{name}: {value!r} is none of {', '.join(known)}")
+    return value

@@ -1,0 +1,125 @@
+"""Who is connected: what must outlive a reload of the addon script.
+
+Counts, ids and caches of the process. mitmproxy makes a new addon instance whenever the
+script changes; sessions that are under way, and the limits they count against, must not
+begin anew with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from smtpguard.proxy.certificates import ContextCache
+from smtpguard.proxy.listeners import Listeners
+from smtpguard.proxy.spool import Budget
+
+
+if TYPE_CHECKING:
+    from mitmproxy.connection import Client
+
+    from smtpguard.options import GuardOptions
+    from smtpguard.proxy.entry import Entry
+
+
+MAX_DOWNGRADES = 4096
+"""Upstreams remembered as dialled in clear; in transparent mode clients choose them."""
+_ID_BITS = 20
+
+
+class Downgrades(dict[tuple[str, int], float]):
+    """Upstreams whose handshake failed, and until when; the oldest are forgotten."""
+
+    def __setitem__(self, upstream: tuple[str, int], until: float) -> None:
+        """Remember an upstream, as the newest one."""
+        self.pop(upstream, None)
+        super().__setitem__(upstream, until)
+        while len(self) > MAX_DOWNGRADES:
+            del self[next(iter(self))]
+
+
+class Registry:
+    """The process's live SMTP connections and what they share."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        """By client id; from the connection to its end."""
+        self.downgrades = Downgrades()
+        self.contexts = ContextCache()
+        self.listeners = Listeners()
+        self.memory = Budget()
+        self.stopping = False
+        self._networks: Counter[str] = Counter()
+        self._counted: dict[str, str] = {}
+        self._connected: set[str] = set()
+        self._next_id = secrets.randbits(_ID_BITS)
+        self._changed: asyncio.Event | None = None
+
+    def new_id(self) -> str:
+        """Return a session id: short, unique in this process, rarely met again."""
+        self._next_id += 1
+        return f"{self._next_id:05x}"
+
+    def admit(self, client: Client, options: GuardOptions, *, trusted: bool) -> str:
+        """Count a new client in; return why it must go, "" if it may stay."""
+        if len(self._counted) >= options.max_connections:
+            return f"more than {options.max_connections} connections"
+        network = "" if trusted else network_of(client.peername[0])
+        limit = options.max_connections_per_network
+        if network and self._networks[network] >= limit:
+            return f"more than {limit} connections from {network}"
+        self._counted[client.id] = network
+        self._connected.add(client.id)
+        if network:
+            self._networks[network] += 1
+        return ""
+
+    def session_ended(self, client: Client) -> None:
+        """Count a client out: it may be back before its connection is closed.
+
+        May be called for any client, and twice.
+        """
+        self.entries.pop(client.id, None)
+        network = self._counted.pop(client.id, "")
+        if network:
+            self._networks[network] -= 1
+            if not self._networks[network]:
+                del self._networks[network]
+        self._notify()
+
+    def disconnected(self, client: Client) -> None:
+        """Forget a client altogether; what it was sent last has left."""
+        self._connected.discard(client.id)
+        self.session_ended(client)
+
+    def _notify(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+
+    async def idle(self, seconds: float) -> bool:
+        """Wait until the last connection is closed and its flow is saved."""
+        self._changed = asyncio.Event()
+        try:
+            async with asyncio.timeout(seconds):
+                while self.entries or self._connected:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+def network_of(address: str) -> str:
+    """Return the network that counts as one client: IPv4 address, IPv6 /64."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)

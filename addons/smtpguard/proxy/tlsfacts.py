@@ -1,0 +1,39 @@
+"""What can be asked of OpenSSL after a handshake or an error, as text for records.
+
+The few places that reach into pyOpenSSL's private binding stand here (mitmproxy does
+the same): it has no public way to ask for a verification result.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from OpenSSL import SSL
+
+
+def is_address(name: str) -> bool:
+    """Tell an IP address from a name: RFC 6066 3 allows no address as SNI."""
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def verify_text(ssl_connection: SSL.Connection) -> str:
+    """Return ``ok``, or OpenSSL's words why the peer's certificate does not verify.
+
+    The result is there whether or not it was required: OpenSSL always looks.
+    """
+    result = SSL._lib.SSL_get_verify_result(ssl_connection._ssl)  # type: ignore[attr-defined]  # noqa: SLF001
+    if result == 0:
+        return "ok"
+    text = SSL._lib.X509_verify_cert_error_string(result)  # type: ignore[attr-defined]  # noqa: SLF001
+    return str(SSL._ffi.string(text).decode("ascii", "backslashreplace"))  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def reason(error: SSL.Error) -> str:
+    """Return the reasons of an OpenSSL error, which hold no octets of a peer."""
+    if error.args and isinstance(error.args[0], list) and error.args[0]:
+        return ", ".join(dict.fromkeys(str(entry[-1]) for entry in error.args[0]))
+    return type(error).__name__

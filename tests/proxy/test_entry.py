@@ -1,0 +1,427 @@
+"""How a client comes to us, and what it hears if it cannot be served."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy import commands, context, events, mode_specs
+from mitmproxy.test import taddons
+
+from smtpguard.model.reply import Reply
+from smtpguard.model.settings import Refusal as PolicyRefusal
+from smtpguard.model.settings import Settings, TrustedClient
+from smtpguard.proxy import entry
+from smtpguard.proxy.entry import Entry, Refusal
+from smtpguard.proxy.services import ClientGone, StopRequested
+from smtpguard.wire import replies
+from tests.proxy.fakes import AllowAll, FakePacing, new_services, new_session
+from tests.proxy.playbook import World, make_context
+
+
+class Door:
+    """An entry layer in its world."""
+
+    def __init__(self, tmp: Path, *, port: int = 25) -> None:
+        self.context = make_context(server_open=False)
+        self.context.server.address = ("198.51.100.1", port)
+        self.world = World(self.context)
+        self.services = new_services(tmp, self.world.clock)
+        self.session = new_session()
+        self.session.destination = ("198.51.100.1", port)
+        self.layer = Entry(self.context, self.session, self.services)
+        self.services.registry.entries[self.context.client.id] = self.layer
+
+    @property
+    def client(self) -> Any:
+        return self.context.client
+
+    def decide(self, decider: AllowAll | None) -> Door:
+        def answer(data: Any) -> None:
+            data.decider = decider
+
+        self.world.handlers["smtp_start"] = answer
+        return self
+
+    def start(self) -> Door:
+        self.world.start(self.layer)
+        return self
+
+    @property
+    def registered(self) -> bool:
+        return self.client.id in self.services.registry.entries
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    return Door(tmp_path)
+
+
+def test_a_session_begins_when_somebody_answers_for_the_rules(door: Door) -> None:
+    door.decide(AllowAll()).start()
+
+    assert door.world.opened == [door.context.server]
+    assert door.layer.smtp is not None
+    assert [hook.name for hook in door.world.hooks] == ["smtp_start", "tcp_start"]
+
+
+def test_nobody_who_answers_is_421(door: Door) -> None:
+    """mitmproxy swallows exceptions in hooks: this is what a crash looks like."""
+    door.decide(None).start()
+
+    assert door.world.take(door.client) == b"421 4.3.2 Service not available\r\n"
+    assert door.world.is_closed(door.client)
+    assert door.world.opened == []
+    assert not door.registered
+
+
+def test_no_answer_in_time_is_421(door: Door) -> None:
+    door.world.held_hooks = {"smtp_start"}
+    door.start()
+    door.world.wake(entry.START_SECONDS)
+
+    assert door.world.take(door.client).startswith(b"421 4.3.2 ")
+    assert door.world.is_closed(door.client)
+
+
+def test_an_answer_that_comes_too_late_begins_nothing(door: Door) -> None:
+    door.world.held_hooks = {"smtp_start"}
+    door.start()
+    door.world.wake(entry.START_SECONDS)
+    door.decide(AllowAll())
+    door.world.answer(door.world.held("smtp_start"))
+
+    assert door.world.opened == []
+
+
+def test_the_start_timer_is_nothing_to_a_session_that_began(door: Door) -> None:
+    door.decide(AllowAll()).start()
+    door.world.wake(entry.START_SECONDS - 1)
+
+    assert not door.world.is_closed(door.client)
+
+
+def test_early_octets_wait_for_the_session(door: Door) -> None:
+    door.world.held_hooks = {"smtp_start"}
+    door.start()
+    door.world.receive(door.client, b"EHLO early\r\n")
+    (hook,) = door.world.pending
+    hook.args()[0].decider = AllowAll()  # type: ignore[attr-defined]
+    door.world.answer(hook)
+    door.world.receive(door.context.server, b"220 mx.example ESMTP\r\n")
+
+    assert door.world.take(door.context.server).endswith(b"EHLO early\r\n")
+
+
+def test_a_client_that_floods_before_the_session_is_not_read(door: Door) -> None:
+    door.world.held_hooks = {"smtp_start"}
+    door.start()
+    for _ in range(3):
+        door.world.receive(door.client, bytes(65536))
+    pacing = door.services.pacing
+    assert isinstance(pacing, FakePacing)
+    assert pacing.count("pause") == 2
+    (hook,) = door.world.pending
+    hook.args()[0].decider = AllowAll()  # type: ignore[attr-defined]
+    door.world.answer(hook)
+
+    assert pacing.count("resume") >= 1
+
+
+def test_a_refusal_of_the_rules_is_the_dialogues_to_say(door: Door) -> None:
+    no = Reply.make(554, "5.7.1", "not you")
+    door.decide(AllowAll(PolicyRefusal(no, "blocked"))).start()
+
+    assert door.world.take(door.client) == b"554 5.7.1 not you\r\n"
+    assert door.world.is_closed(door.client)
+    assert not door.registered
+
+
+def test_a_loop_is_told_so_and_goes_nowhere(door: Door) -> None:
+    """P4, traps 10: one connection became 4,111 descriptors."""
+    door.session.loop = True
+    door.decide(AllowAll(Settings(inspect=False))).start()
+
+    assert door.world.take(door.client).startswith(b"554 5.4.6 ")
+    assert door.world.opened == []
+
+
+@pytest.mark.parametrize("port", [25, 465])
+def test_a_reply_in_clear_is_said_only_where_it_can_be_read(
+    tmp_path: Path, port: int
+) -> None:
+    door = Door(tmp_path, port=port).decide(None).start()
+
+    assert bool(door.world.take(door.client)) is (port != 465)
+    assert door.world.is_closed(door.client)
+
+
+def test_stopping_refuses_who_has_not_begun(door: Door) -> None:
+    door.world.held_hooks = {"smtp_start"}
+    door.start()
+    door.world.feed(StopRequested())
+
+    assert door.world.take(door.client).startswith(b"421 4.3.2 ")
+
+
+def test_a_client_that_leaves_before_the_session_is_forgotten(door: Door) -> None:
+    door.world.held_hooks = {"smtp_start"}
+    door.start()
+    door.world.feed(ClientGone())
+    door.world.answer(door.world.held("smtp_start"))
+
+    assert not door.registered
+    assert door.world.opened == []
+
+
+# -- not inspected ---------------------------------------------------------------------
+
+
+def test_what_is_not_inspected_is_tunnelled_and_logged(door: Door) -> None:
+    door.decide(AllowAll(Settings(inspect=False, policy="partner"))).start()
+    door.world.receive(door.client, b"\x16\x03\x01 whatever")
+    door.world.receive(door.context.server, b"220 in clear\r\n")
+
+    assert door.world.take(door.context.server) == b"\x16\x03\x01 whatever"
+    assert door.world.take(door.client) == b"220 in clear\r\n"
+    assert "not inspected: session 5f3a" in door.world.logged()
+    assert "policy partner" in door.world.logged()
+
+
+def test_early_octets_go_through_the_tunnel_too(door: Door) -> None:
+    door.world.held_hooks = {"smtp_start"}
+    door.start()
+    door.world.receive(door.client, b"early")
+    (hook,) = door.world.pending
+    hook.args()[0].decider = AllowAll(Settings(inspect=False))  # type: ignore[attr-defined]
+    door.world.answer(hook)
+
+    assert door.world.take(door.context.server) == b"early"
+
+
+def test_a_trusted_clients_policy_is_not_guessed_before_it_told_whom_it_is(
+    door: Door,
+) -> None:
+    decider = AllowAll(Settings(inspect=False))
+    decider.trusts = TrustedClient("xclient")
+    door.decide(decider).start()
+
+    assert door.layer.smtp is not None
+
+
+def test_a_tunnel_is_closed_when_the_process_ends(door: Door) -> None:
+    door.decide(AllowAll(Settings(inspect=False))).start()
+    door.world.feed(StopRequested())
+
+    assert door.world.is_closed(door.client)
+    assert door.world.is_closed(door.context.server)
+
+
+def test_a_tunnel_whose_client_is_gone_is_forgotten(door: Door) -> None:
+    door.decide(AllowAll(Settings(inspect=False))).start()
+    door.world.feed(ClientGone())
+
+    assert not door.registered
+
+
+# -- faults ----------------------------------------------------------------------------
+
+
+class BrokenError(Exception):
+    """What a bug would raise."""
+
+
+def explode(*_: Any, **__: Any) -> Any:
+    raise BrokenError("\x1b[2J")
+
+
+def test_rules_that_raise_end_the_connection(door: Door) -> None:
+    decider = AllowAll()
+    decider.connect = explode  # type: ignore[method-assign]
+    door.decide(decider).start()
+
+    assert door.world.take(door.client).startswith(b"421 4.3.0 ")
+    assert door.world.is_closed(door.client)
+    assert not door.registered
+    assert "\x1b" not in door.world.logged()
+
+
+@pytest.mark.parametrize("where", ["send_data", "handle_event"])
+def test_a_fault_in_a_tls_layer_closes_both_legs_and_ends_the_flow(
+    door: Door, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In mitmproxy: "has crashed!", and both sockets stay open."""
+    door.decide(AllowAll()).start()
+    assert door.layer._stack is not None
+    monkeypatch.setattr(door.layer._stack.client, where, explode)
+    door.world.receive(door.context.server, b"220 mx.example ESMTP\r\n")
+    door.world.receive(door.client, b"EHLO a\r\n")
+
+    assert door.world.closed.count(door.client.id) == 1
+    assert door.world.closed.count(door.context.server.id) == 1
+    assert [hook.name for hook in door.world.hooks][-1] == "tcp_error"
+    assert not door.registered
+
+
+def test_the_flow_of_broken_layers_is_ended_after_smtp_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = Door(tmp_path)
+    door.services = replace(door.services, heard=frozenset({"smtp_end"}))
+    door.layer.services = door.services
+    door.decide(AllowAll()).start()
+    assert door.layer._stack is not None
+    monkeypatch.setattr(door.layer._stack.top, "handle_event", explode)
+    door.world.receive(door.client, b"EHLO a\r\n")
+
+    names = [hook.name for hook in door.world.hooks]
+    assert names[-2:] == ["smtp_end", "tcp_error"]
+    assert door.layer.smtp is not None
+    assert not door.layer.smtp.flow.live
+
+
+def test_nothing_reaches_broken_layers_any_more(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door.decide(AllowAll()).start()
+    assert door.layer._stack is not None
+    monkeypatch.setattr(door.layer._stack.top, "handle_event", explode)
+    door.world.receive(door.client, b"EHLO a\r\n")
+    before = len(door.world.commands)
+    door.world.receive(door.client, b"EHLO a\r\n").feed(ClientGone())
+
+    assert door.world.commands[before:] == []
+
+
+# -- which connections are SMTP --------------------------------------------------------
+
+
+def arriving(
+    mode: str, address: tuple[str, int] | None, transport: str = "tcp"
+) -> context.Context:
+    made = make_context(server_open=False)
+    made.client.proxy_mode = mode_specs.ProxyMode.parse(mode)
+    made.client.transport_protocol = transport  # type: ignore[assignment]
+    made.server.address = address
+    return made
+
+
+PORTS = frozenset({25, 465})
+MX = ("198.51.100.1", 25)
+
+
+@pytest.mark.parametrize(
+    ("mode", "address", "smtp"),
+    [
+        ("transparent", MX, True),
+        ("transparent", ("198.51.100.1", 465), True),
+        ("transparent", ("198.51.100.1", 443), False),
+        ("transparent", None, False),
+        ("wireguard", MX, True),
+        ("local", MX, True),
+        ("reverse:tcp://mx.example:2500", None, True),
+        ("reverse:tls://mx.example:465", None, True),
+        ("reverse:https://www.example", None, False),
+        ("regular", MX, False),
+        ("socks5", MX, False),
+    ],
+)
+def test_mode_and_port_tell_what_is_smtp(
+    mode: str, address: tuple[str, int] | None, smtp: bool
+) -> None:
+    assert entry.is_smtp(arriving(mode, address), PORTS) is smtp
+
+
+def test_udp_is_never_smtp() -> None:
+    assert not entry.is_smtp(arriving("transparent", MX, "udp"), PORTS)
+
+
+@pytest.mark.parametrize(
+    ("mode", "address", "wanted"),
+    [
+        ("transparent", MX, (MX, "", False)),
+        ("transparent", ("::ffff:198.51.100.1", 25), (MX, "", False)),
+        (
+            "transparent",
+            ("198.51.100.1", 465),
+            (("198.51.100.1", 465), "", True),
+        ),
+        (
+            "reverse:tcp://mx.example:25",
+            None,
+            (("mx.example", 25), "mx.example", False),
+        ),
+        (
+            "reverse:tls://mx.example:2525",
+            None,
+            (("mx.example", 2525), "mx.example", True),
+        ),
+        (
+            "reverse:tcp://mx.example:465",
+            None,
+            (("mx.example", 465), "mx.example", True),
+        ),
+    ],
+)
+def test_the_facts_of_a_session(
+    mode: str,
+    address: tuple[str, int] | None,
+    wanted: tuple[tuple[str, int], str, bool],
+) -> None:
+    made = arriving(mode, address)
+    with taddons.context():
+        facts = entry.describe_session(made, "5f3a")
+
+    found = facts.destination, facts.reverse_name, facts.upstream_implicit_tls
+    assert found == wanted
+    assert facts.client == ("192.0.2.1", 50000)
+    assert facts.listener == mode
+    assert made.server.address is not None
+
+
+@pytest.mark.parametrize(
+    ("local", "loop"),
+    [
+        (("198.51.100.1", 25), True),
+        (("::ffff:198.51.100.1", 25), True),
+        (("198.51.100.1", 8080), False),
+        (("10.0.0.1", 25), False),
+        (None, False),
+    ],
+    ids=["same", "mapped", "redirected", "other host", "unknown"],
+)
+def test_a_destination_that_is_the_socket_itself_is_a_loop(
+    local: tuple[str, int] | None, loop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry, "local_address", lambda _: local)
+
+    assert entry.is_loop(arriving("transparent", MX)) is loop
+
+
+# -- refusals --------------------------------------------------------------------------
+
+
+def test_a_refusal_is_said_and_both_legs_are_closed() -> None:
+    made = make_context(server_open=True)
+    world = World(made)
+    world.start(Refusal(made, replies.TOO_MANY_CONNECTIONS))
+    assert world.take(made.client) == b""  # in socks5 mode that is not the time
+    world.wake(0)
+
+    assert world.take(made.client) == replies.TOO_MANY_CONNECTIONS.to_octets()
+    assert world.is_closed(made.client)
+    assert world.is_closed(made.server)
+
+
+def test_what_a_refused_client_says_is_not_heard() -> None:
+    made = make_context(server_open=False)
+    world = World(made)
+    world.start(Refusal(made, replies.TOO_MANY_CONNECTIONS))
+    world.receive(made.client, b"EHLO\r\n")
+    world.feed(events.ConnectionClosed(made.client))
+
+    assert [type(command) for command in world.commands] == [commands.RequestWakeup]
+    assert made.client.state is ConnectionState.OPEN

@@ -1,0 +1,142 @@
+"""Who is connected, counted over reloads."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from mitmproxy.connection import Client
+
+from smtpguard.proxy.registry import (
+    MAX_DOWNGRADES,
+    Downgrades,
+    Registry,
+    network_of,
+)
+from tests.proxy.fakes import guard_options
+
+
+def client(address: str = "192.0.2.1") -> Client:
+    return Client(peername=(address, 50000), sockname=("198.51.100.1", 25))
+
+
+def test_clients_are_admitted_up_to_the_limit(tmp_path: Path) -> None:
+    registry = Registry()
+    options = guard_options(tmp_path, max_connections=2)
+    first = client("192.0.2.1")
+    assert registry.admit(first, options, trusted=False) == ""
+    assert registry.admit(client("192.0.2.2"), options, trusted=False) == ""
+    refused = registry.admit(client("192.0.2.3"), options, trusted=False)
+    assert refused == "more than 2 connections"
+
+    registry.release(first)
+    assert registry.admit(client("192.0.2.4"), options, trusted=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+    ],
+)
+def test_a_network_has_a_limit_of_its_own(
+    tmp_path: Path, one: str, other: str, same: bool
+) -> None:
+    registry = Registry()
+    options = guard_options(tmp_path, max_connections_per_network=1)
+    assert registry.admit(client(one), options, trusted=False) == ""
+    refused = registry.admit(client(other), options, trusted=False)
+
+    assert bool(refused) is same
+
+
+def test_trusted_clients_stand_for_many(tmp_path: Path) -> None:
+    registry = Registry()
+    options = guard_options(tmp_path, max_connections_per_network=1)
+
+    assert [registry.admit(client(), options, trusted=True) for _ in range(5)] == [
+        ""
+    ] * 5
+
+
+def test_leaving_twice_counts_once(tmp_path: Path) -> None:
+    registry = Registry()
+    options = guard_options(tmp_path, max_connections_per_network=2)
+    gone, here = client(), client()
+    registry.admit(gone, options, trusted=False)
+    registry.admit(here, options, trusted=False)
+    registry.release(gone)
+    registry.release(gone)
+
+    assert registry.admit(client(), options, trusted=False) == ""
+    assert registry.admit(client(), options, trusted=False)
+
+
+def test_a_client_that_was_not_counted_may_leave() -> None:
+    Registry().release(client())
+
+
+def test_nothing_is_kept_of_networks_that_have_left(tmp_path: Path) -> None:
+    registry = Registry()
+    options = guard_options(tmp_path, max_connections=10**6)
+    for number in range(256):
+        one = client(f"192.0.2.{number}")
+        registry.admit(one, options, trusted=False)
+        registry.release(one)
+
+    assert not registry._networks
+    assert not registry._counted
+
+
+def test_ids_are_short_and_differ() -> None:
+    registry = Registry()
+    made = [registry.new_id() for _ in range(1000)]
+
+    assert len(set(made)) == 1000
+    assert max(len(one) for one in made) <= 6
+
+
+def test_the_oldest_downgrades_are_forgotten() -> None:
+    """In transparent mode clients choose the destinations."""
+    kept = Downgrades()
+    for number in range(MAX_DOWNGRADES + 5):
+        kept[("192.0.2.1", number)] = float(number)
+    kept[("192.0.2.1", 5)] = 1.0
+    kept[("192.0.2.1", 99999)] = 1.0
+
+    assert len(kept) == MAX_DOWNGRADES
+    assert ("192.0.2.1", 4) not in kept
+    assert ("192.0.2.1", 5) in kept
+    assert ("192.0.2.1", 6) not in kept
+
+
+def test_what_is_no_address_is_a_network_of_its_own() -> None:
+    assert network_of("not an address") == "not an address"
+
+
+def test_idle_waits_for_the_last_client(tmp_path: Path) -> None:
+    registry = Registry()
+    here = client()
+    registry.admit(here, guard_options(tmp_path), trusted=False)
+
+    async def scene() -> tuple[bool, bool]:
+        waiting = asyncio.create_task(registry.idle(10))
+        await asyncio.sleep(0)
+        done_before = waiting.done()
+        registry.release(here)
+        return done_before, await waiting
+
+    assert asyncio.run(scene()) == (False, True)
+
+
+def test_idle_gives_up_in_time(tmp_path: Path) -> None:
+    registry = Registry()
+    registry.admit(client(), guard_options(tmp_path), trusted=False)
+
+    assert asyncio.run(registry.idle(0.01)) is False

@@ -1,0 +1,156 @@
+"""The file spool: memory first, then a file without a name."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from smtpguard.model.content import CHUNK_OCTETS
+from smtpguard.proxy import spool
+from smtpguard.proxy.spool import FileSpool, default_directory
+
+
+@pytest.fixture(params=[100, 10**9], ids=["file", "memory"])
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FileSpool]:
+    with contextlib.closing(FileSpool(str(tmp_path), request.param)) as spool:
+        yield spool
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[FileSpool]:
+    """Return a spool that goes to its file after ten octets."""
+    with contextlib.closing(FileSpool(str(tmp_path), memory_octets=10)) as spool:
+        yield spool
+
+
+def test_what_was_written_is_what_is_read(made: FileSpool) -> None:
+    pieces = [b"a" * 60, b"b" * 60, b"", b"c" * 600_000]
+    for piece in pieces:
+        made.write(piece)
+    whole = b"".join(pieces)
+
+    assert made.size == len(whole)
+    assert bytes(made.view()) == whole
+    assert b"".join(made.chunks()) == whole
+    assert max(len(chunk) for chunk in made.chunks()) <= CHUNK_OCTETS
+
+
+def test_the_view_can_be_searched_and_sliced(made: FileSpool) -> None:
+    made.write(b"x" * 200 + b"needle" + b"y" * 200)
+    view = made.view()
+
+    assert view.find(b"needle") == 200
+    assert view[200:206] == b"needle"
+
+
+def test_an_empty_spool_is_empty(made: FileSpool) -> None:
+    assert made.size == 0
+    assert bytes(made.view()) == b""
+    assert list(made.chunks()) == []
+
+
+def test_writing_goes_on_after_a_view(made: FileSpool) -> None:
+    made.write(b"a" * 200)
+    made.view()
+    made.write(b"b" * 200)
+
+    assert bytes(made.view()) == b"a" * 200 + b"b" * 200
+
+
+def test_a_large_message_leaves_memory(small: FileSpool) -> None:
+    small.write(b"a" * 11)
+
+    assert isinstance(small.view(), mmap.mmap)
+
+
+def test_the_file_has_no_name(small: FileSpool, tmp_path: Path) -> None:
+    """A crash must not leave anybody's mail behind."""
+    small.write(b"a" * 1000)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_view_stays_good_after_close(made: FileSpool) -> None:
+    """A judge may still read while the session has ended."""
+    made.write(b"a" * 1000)
+    view = made.view()
+    made.close()
+
+    assert view[0:1000] == b"a" * 1000
+
+
+def test_closing_twice_is_closing(made: FileSpool) -> None:
+    made.write(b"a" * 1000)
+    made.close()
+    made.close()
+
+    assert made.size == 0
+
+
+def test_closing_gives_the_file_back(small: FileSpool) -> None:
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
+    small.write(b"a" * 1000)
+    assert len(list(descriptors.iterdir())) == before + 1
+    small.close()
+
+    assert len(list(descriptors.iterdir())) == before
+
+
+def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
+    made = FileSpool(str(tmp_path / "none"), memory_octets=10)
+    made.write(b"a" * 10)
+    with pytest.raises(FileNotFoundError):
+        made.write(b"b")
+
+    assert bytes(made.view()) == b"a" * 10
+
+
+def test_a_full_disk_is_the_oserror_it_is(small: FileSpool) -> None:
+    full_disk = Path("/dev/full")
+    if not full_disk.exists():
+        pytest.skip("no /dev/full here")
+    small.write(b"a" * 20)
+    assert small._file is not None
+    with full_disk.open("wb", buffering=0) as full:
+        os.dup2(full.fileno(), small._file.fileno())
+    with pytest.raises(OSError, match="No space left"):
+        small.write(b"b")
+
+
+def test_a_file_that_was_cut_is_an_error_not_a_shorter_mail(small: FileSpool) -> None:
+    small.write(b"a" * 1000)
+    assert small._file is not None
+    small._file.truncate(500)
+    with pytest.raises(OSError, match="shorter"):
+        list(small.chunks())
+
+
+def test_partial_writes_are_completed(tmp_path: Path) -> None:
+    class Reluctant:
+        """A disk that takes ten octets at a time."""
+
+        def __init__(self) -> None:
+            self.got = bytearray()
+
+        def write(self, data: memoryview) -> int:
+            self.got += data[:10]
+            return min(10, len(data))
+
+    disk = Reluctant()
+    file: BinaryIO = disk  # type: ignore[assignment]
+    spool._write_all(file, b"0123456789" * 5 + b"xyz")
+
+    assert bytes(disk.got) == b"0123456789" * 5 + b"xyz"
+
+
+def test_large_messages_go_to_disk_not_to_memory_that_looks_like_it() -> None:
+    found = default_directory()
+
+    assert found is None or os.access(found, os.W_OK)

@@ -1,0 +1,460 @@
+"""The addon: options and rules in, hooks answered, one life after the other."""
+
+# ruff: noqa: ASYNC110, ASYNC240 - conditions are polled, files are a few lines
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mitmproxy import exceptions
+from mitmproxy.test import taddons
+
+from smtpguard import addon as addon_module
+from smtpguard.addon import INLINE_OCTETS, SmtpGuard
+from smtpguard.loading import load_pipeline
+from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
+from smtpguard.proxy.sentinel import Sentinel
+
+
+RULES = """\
+version: 1
+domains: [example.org]
+policies:
+  - name: {name}
+    mail_from: [{{match: "*", action: allow}}]
+    rcpt_to: [{{match: "*@own", action: allow}}, {{match: "*", action: deny}}]
+    content_types: [{{match: "*", action: allow}}]
+    filenames: [{{match: "*", action: allow}}]
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES.format(name="first"))
+    return path
+
+
+@pytest.fixture
+def guard() -> SmtpGuard:
+    return SmtpGuard()
+
+
+@pytest.fixture
+def mitm(guard: SmtpGuard) -> Iterator[taddons.context]:
+    with taddons.context(guard) as tctx:
+        tctx.master.should_exit = asyncio.Event()
+        yield tctx
+
+
+def policies(guard: SmtpGuard) -> list[str]:
+    assert guard._pipeline is not None
+    return [policy.name for policy in guard._pipeline.rules.policies]
+
+
+def on_duty() -> bool:
+    return Sentinel.get()._guard is not None
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, not for a time."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+# -- options and rules -----------------------------------------------------------------
+
+
+def test_rules_are_loaded_when_options_are_set(
+    mitm: taddons.context, guard: SmtpGuard, rules: Path
+) -> None:
+    mitm.configure(guard, smtpguard_rules=str(rules))
+
+    assert policies(guard) == ["first"]
+
+
+def test_an_option_that_is_not_ours_reads_nothing(
+    mitm: taddons.context, guard: SmtpGuard, rules: Path
+) -> None:
+    mitm.configure(guard, smtpguard_rules=str(rules))
+    before = guard._pipeline
+    guard.configure({"listen_port"})
+
+    assert guard._pipeline is before
+
+
+def test_an_option_beside_the_rules_does_not_read_them_again(
+    mitm: taddons.context, guard: SmtpGuard, rules: Path
+) -> None:
+    mitm.configure(guard, smtpguard_rules=str(rules))
+    before = guard._pipeline
+    mitm.configure(guard, smtpguard_max_connections=7)
+
+    assert guard._pipeline is before
+    assert guard._options is not None
+    assert guard._options.max_connections == 7
+
+
+def test_at_the_start_every_problem_is_a_clean_line(
+    mitm: taddons.context,
+    guard: SmtpGuard,
+    rules: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An OptionsError would add a traceback; errors at the start end mitmproxy."""
+    rules.write_text(
+        RULES.format(name="x").replace("allow", "alow").replace("deny", "no")
+    )
+    mitm.configure(guard, smtpguard_rules=str(rules))
+
+    errors = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert len(errors) >= 2
+    assert all(record.exc_info is None for record in errors)
+    assert all(str(rules) in record.getMessage() for record in errors)
+    assert guard._pipeline is None
+
+
+def test_a_missing_rule_file_is_a_problem_like_any_other(
+    mitm: taddons.context,
+    guard: SmtpGuard,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mitm.configure(guard, smtpguard_rules=str(tmp_path / "none.yaml"))
+
+    assert "none.yaml" in caplog.text
+    assert guard._pipeline is None
+
+
+def test_options_that_make_no_sense_are_told_at_the_start(
+    mitm: taddons.context, guard: SmtpGuard, caplog: pytest.LogCaptureFixture
+) -> None:
+    mitm.configure(guard, smtpguard_record="all")
+
+    assert "smtpguard_record: 'all' is none of" in caplog.text
+    assert guard._options is None
+
+
+# -- duty ------------------------------------------------------------------------------
+
+
+def test_a_guard_with_rules_goes_on_duty(
+    mitm: taddons.context, guard: SmtpGuard, rules: Path
+) -> None:
+    async def scene() -> tuple[bool, bool, bool]:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        before = on_duty()
+        guard.running()
+        during = on_duty()
+        assert guard.done() is None
+        return before, during, on_duty()
+
+    assert asyncio.run(scene()) == (False, True, False)
+
+
+def test_a_guard_without_rules_stays_off_duty_until_they_are_mended(
+    mitm: taddons.context,
+    guard: SmtpGuard,
+    rules: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(addon_module, "WATCH_SECONDS", 0.01)
+    good = rules.read_text()
+    rules.write_text("version: 1\n")
+
+    async def scene() -> None:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        guard.running()
+        assert not on_duty()
+        rules.write_text(good)
+        await until(on_duty)
+        guard.done()
+
+    asyncio.run(scene())
+
+
+def test_a_change_of_options_is_on_duty_at_once(
+    mitm: taddons.context, guard: SmtpGuard, rules: Path
+) -> None:
+    async def scene() -> int:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        guard.running()
+        mitm.configure(guard, smtpguard_max_connections=3)
+        found = Sentinel.get()._guard
+        guard.done()
+        assert found is not None
+        return found.options.max_connections
+
+    assert asyncio.run(scene()) == 3
+
+
+def test_a_bad_value_while_running_is_refused_and_nothing_changes(
+    mitm: taddons.context, guard: SmtpGuard, rules: Path
+) -> None:
+    async def scene() -> None:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        guard.running()
+        with pytest.raises(exceptions.OptionsError, match="is none of"):
+            mitm.configure(guard, smtpguard_record="all")
+        assert guard._options is not None
+        assert guard._options.record == "full"
+        assert on_duty()
+        guard.done()
+
+    asyncio.run(scene())
+
+
+def test_the_end_of_the_process_is_awaited(
+    mitm: taddons.context, guard: SmtpGuard, rules: Path
+) -> None:
+    """mitmproxy awaits what ``done`` returns, at the end only (traps 3)."""
+
+    async def scene() -> bool:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        guard.running()
+        mitm.master.should_exit.set()
+        ending = guard.done()
+        assert ending is not None
+        await ending
+        return on_duty()
+
+    assert asyncio.run(scene()) is False
+
+
+def test_done_and_running_are_plain_functions() -> None:
+    """``async def`` would end mitmproxy's script reloading for good (traps 3)."""
+    import inspect
+
+    assert not inspect.iscoroutinefunction(SmtpGuard.done)
+    assert not inspect.iscoroutinefunction(SmtpGuard.running)
+
+
+# -- reload ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def live(
+    mitm: taddons.context,
+    guard: SmtpGuard,
+    rules: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Any], None]:
+    """Run a scene while the guard is on duty and watches its files often."""
+    monkeypatch.setattr(addon_module, "WATCH_SECONDS", 0.01)
+
+    def run(scene: Callable[[], Any]) -> None:
+        async def played() -> None:
+            mitm.configure(guard, smtpguard_rules=str(rules))
+            guard.running()
+            await scene()
+            guard.done()
+
+        asyncio.run(played())
+
+    return run
+
+
+def test_changed_rules_are_taken(live: Any, guard: SmtpGuard, rules: Path) -> None:
+    async def scene() -> None:
+        rules.write_text(RULES.format(name="second"))
+        await until(lambda: policies(guard) == ["second"])
+        found = Sentinel.get()._guard
+        assert found is not None
+        assert found.decider is guard._pipeline
+
+    live(scene)
+
+
+def test_rules_with_errors_leave_the_old_ones(
+    live: Any, guard: SmtpGuard, rules: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        rules.write_text(RULES.format(name="second").replace("allow", "alow"))
+        await until(lambda: "stay active" in caplog.text)
+        assert policies(guard) == ["first"]
+        assert on_duty()
+        rules.write_text(RULES.format(name="third"))
+        await until(lambda: policies(guard) == ["third"])
+
+    live(scene)
+
+
+def test_rules_that_went_away_leave_the_old_ones(
+    live: Any, guard: SmtpGuard, rules: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        rules.unlink()
+        await until(lambda: "stay active" in caplog.text)
+        assert policies(guard) == ["first"]
+
+    live(scene)
+
+
+def test_a_reload_can_be_asked_for(
+    live: Any, guard: SmtpGuard, rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addon_module, "WATCH_SECONDS", 1000)
+
+    async def scene() -> None:
+        rules.write_text(RULES.format(name="second"))
+        guard.reload()
+        await until(lambda: policies(guard) == ["second"])
+
+    live(scene)
+
+
+def test_sighup_asks_for_a_reload(
+    live: Any, guard: SmtpGuard, rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+    import signal
+
+    monkeypatch.setattr(addon_module, "WATCH_SECONDS", 1000)
+
+    async def scene() -> None:
+        rules.write_text(RULES.format(name="second"))
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: policies(guard) == ["second"])
+
+    live(scene)
+
+
+def test_a_fault_while_reloading_does_not_end_the_watch(
+    live: Any,
+    guard: SmtpGuard,
+    rules: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+
+    def broken(*_: Any) -> Any:
+        raise MemoryError
+
+    async def scene() -> None:
+        monkeypatch.setattr("smtpguard.addon.load_pipeline", broken)
+        rules.write_text(RULES.format(name="second"))
+        await until(lambda: "rules not reloaded" in caplog.text)
+        monkeypatch.setattr("smtpguard.addon.load_pipeline", load_pipeline)
+        rules.write_text(RULES.format(name="a-third"))
+        await until(lambda: policies(guard) == ["a-third"])
+
+    live(scene)
+
+
+# -- hooks -----------------------------------------------------------------------------
+
+
+def test_a_session_is_answered_for(
+    mitm: taddons.context, guard: SmtpGuard, rules: Path
+) -> None:
+    mitm.configure(guard, smtpguard_rules=str(rules))
+    data = SmtpStartData(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+    guard.smtp_start(data)
+
+    assert data.decider is guard._pipeline
+
+
+def test_another_addons_decider_stays(guard: SmtpGuard) -> None:
+    other: Any = object()
+    data = SmtpStartData(SimpleNamespace(), SimpleNamespace(), other)  # type: ignore[arg-type]
+    guard.smtp_start(data)
+
+    assert data.decider is other
+
+
+def message(size: int, judge: Callable[..., Disposition]) -> SmtpMessageData:
+    transaction: Any = SimpleNamespace(
+        id="5f3a.1", judge=SimpleNamespace(message=judge)
+    )
+    content: Any = SimpleNamespace(size=size)
+    session: Any = "session"
+    envelope: Any = "envelope"
+    return SmtpMessageData(session, transaction, envelope, content)
+
+
+RELAYED = Disposition(Outcome.RELAYED)
+
+
+@pytest.mark.parametrize(
+    ("size", "beside"),
+    [(INLINE_OCTETS, False), (INLINE_OCTETS + 1, True)],
+    ids=["small", "large"],
+)
+def test_messages_are_judged_large_ones_beside_the_loop(
+    live: Any, guard: SmtpGuard, size: int, beside: bool
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+    threads: list[threading.Thread] = []
+
+    def judge(*what: Any) -> Disposition:
+        asked.append(what)
+        threads.append(threading.current_thread())
+        return RELAYED
+
+    async def scene() -> None:
+        data = message(size, judge)
+        await guard.smtp_message(data)
+        assert data.disposition is RELAYED
+        assert asked == [("session", "envelope", data.content)]
+
+    live(scene)
+    assert (threads[0] is not threading.main_thread()) is beside
+
+
+@pytest.mark.parametrize("size", [1, INLINE_OCTETS + 1], ids=["small", "large"])
+def test_a_judge_that_raises_leaves_the_message_undecided(
+    live: Any, guard: SmtpGuard, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def judge(*_: Any) -> Disposition:
+        raise RuntimeError("\x1b[31mpeer's words\r\n")
+
+    async def scene() -> None:
+        data = message(size, judge)
+        await guard.smtp_message(data)
+        assert data.disposition is None
+
+    live(scene)
+    assert "tx=5f3a.1 is undecided" in caplog.text
+    assert "\x1b" not in caplog.text
+
+
+def test_another_addons_disposition_stays(live: Any, guard: SmtpGuard) -> None:
+    def judge(*_: Any) -> Disposition:
+        raise AssertionError("asked all the same")
+
+    async def scene() -> None:
+        data = message(1, judge)
+        data.disposition = RELAYED
+        await guard.smtp_message(data)
+        assert data.disposition is RELAYED
+
+    live(scene)
+
+
+def test_the_loop_goes_on_while_a_large_message_is_judged(
+    live: Any, guard: SmtpGuard
+) -> None:
+    judged = threading.Event()
+
+    def judge(*_: Any) -> Disposition:
+        assert judged.wait(10)
+        return RELAYED
+
+    async def scene() -> None:
+        data = message(INLINE_OCTETS + 1, judge)
+        judging = asyncio.create_task(guard.smtp_message(data))
+        await asyncio.sleep(0)
+        assert not judging.done()
+        judged.set()
+        await judging
+
+    live(scene)
