@@ -1,0 +1,317 @@
+"""The content view ``SMTP``: a session of ours, readable in mitmweb and mitmproxy.
+
+The first message of a flow shows the session: both legs' TLS, each transaction with
+envelope, outcome, rule, trace and what was sent upstream, then the dialogue of both
+legs. A mail shows its header, its parts and its text. mitmweb asks for every message of
+a flow again at each update, so everything here is linear and bounded, and the record is
+read once for all of them.
+
+What a peer has sent reaches the screen as printable characters only: control and bidi
+characters are escaped (attacks.md P1). ``register`` makes the view known, once.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from mitmproxy import contentviews, tcp
+
+from smtpguard.mime import outline, outline_defects, parse
+from smtpguard.proxy import sessionrecord
+from smtpguard.proxy.record import OUTCOME_KEY, plain
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from mitmproxy import flow
+
+    from smtpguard.dialogue.transcript import Entry
+    from smtpguard.proxy.sessionrecord import RecordedMail, SessionRecord
+
+
+PRIORITY: Final = 2.0
+"""Above 1: the automatic choice for our flows."""
+MAX_LINE: Final = 1000
+"""Characters shown of one line."""
+MAX_HEADER: Final = 16 * 1024
+MAX_TEXT: Final = 16 * 1024
+"""Octets shown of a mail's header and of what follows it."""
+MAX_TRANSCRIPT: Final = 500
+MAX_TRANSACTIONS: Final = 50
+MAX_ROWS: Final = 200
+"""Lines shown of the dialogue, transactions, and rows of anything else."""
+
+_MARKS: Final = {True: "yes", False: "no ", None: "?  "}
+
+
+class SmtpContentview(contentviews.Contentview):
+    """Shows sessions that smtpguard has recorded."""
+
+    def __init__(self) -> None:
+        self._mails: WeakKeyDictionary[tcp.TCPMessage, RecordedMail]
+        self._mails = WeakKeyDictionary()
+        """Mails among the messages of the flow read last."""
+        self._read: tuple[str, SessionRecord | None] = ("", None)
+
+    @property
+    def name(self) -> str:
+        """The name in the list of views."""
+        return "SMTP"
+
+    def render_priority(
+        self,
+        data: bytes,  # noqa: ARG002 - the flow tells
+        metadata: contentviews.Metadata,
+    ) -> float:
+        """Return a priority above all others for our flows, below all for the rest."""
+        found = metadata.flow is not None and OUTCOME_KEY in metadata.flow.metadata
+        return PRIORITY if found else -1.0
+
+    def prettify(self, data: bytes, metadata: contentviews.Metadata) -> str:
+        """Return one message of a flow as text; the first one tells of the session."""
+        shown, message = metadata.flow, metadata.tcp_message
+        if not isinstance(shown, tcp.TCPFlow) or message is None:
+            return "\n".join(_text(data, MAX_TEXT))
+        record = self._record(shown)
+        lines: list[str] = []
+        if shown.messages and message is shown.messages[0]:
+            lines += [*_session(shown, record), ""]
+        if message in self._mails:
+            lines += _mail(data, self._mails[message], record)
+        else:
+            lines += _text(data, MAX_TEXT)
+        return "\n".join(lines)
+
+    def _record(self, shown: flow.Flow) -> SessionRecord | None:
+        text = shown.metadata.get(sessionrecord.SESSION_KEY)
+        if not isinstance(text, str) or not isinstance(shown, tcp.TCPFlow):
+            self._mails.clear()
+            return None
+        if self._read[0] is not text:
+            self._mails.clear()
+            self._read = (text, _load(text, shown))
+            for mail in self._read[1].mails if self._read[1] else ():
+                self._mails[shown.messages[mail.index]] = mail
+        return self._read[1]
+
+
+def register() -> None:
+    """Make the view known to mitmproxy; again is harmless."""
+    if not isinstance(contentviews.registry.get("smtp"), SmtpContentview):
+        contentviews.add(SmtpContentview())
+
+
+def escape(text: str) -> str:
+    """Return text of one line, printable and not too long."""
+    if len(text) > MAX_LINE:
+        text = f"{text[:MAX_LINE]} ... ({len(text) - MAX_LINE} more)"
+    return plain(text)
+
+
+def _load(text: str, shown: tcp.TCPFlow) -> SessionRecord | None:
+    try:
+        return sessionrecord.load(text, [message.content for message in shown.messages])
+    except ValueError:
+        return None
+
+
+# -- a message -----------------------------------------------------------------------
+
+
+def _text(data: bytes, limit: int) -> list[str]:
+    """Return the lines of octets; what is cut is said."""
+    lines = data[:limit].split(b"\r\n")
+    if not lines[-1]:
+        lines.pop()
+    shown = [escape(line.decode("utf-8", "backslashreplace")) for line in lines]
+    if len(data) > limit:
+        shown.append(f"... {len(data) - limit} more octets")
+    return shown
+
+
+def _mail(data: bytes, mail: RecordedMail, record: SessionRecord | None) -> list[str]:
+    lines = [f"mail of {mail.size} octets"]
+    if len(data) < mail.size:
+        lines[0] += f", the first {len(data)} recorded" if data else ", not recorded"
+    lines += _sent(data, mail)
+    if not data:
+        return lines
+    message = parse(data)
+    end = message.root.body.start
+    parts = outline(message)
+    decided = _decided(parts, record)
+    lines += ["", "parts:"]
+    lines += _rows((_part(part, decided) for part in parts), len(parts))
+    defects = outline_defects(message)
+    if defects:
+        lines += ["", "defects:"]
+        lines += _rows(
+            (
+                f"  {each['kind']} in part {each['part']} at {each['offset']}"
+                for each in defects
+            ),
+            len(defects),
+        )
+    lines += ["", "header:", *_text(data[:end], MAX_HEADER)]
+    return [*lines, "", "text:", *_text(data[end:], MAX_TEXT)]
+
+
+def _sent(data: bytes, mail: RecordedMail) -> list[str]:
+    """Say what went upstream."""
+    if mail.sent_size is None:
+        return ["not sent upstream"]
+    if mail.edit is None:
+        return ["sent upstream as it came"]
+    edit = mail.edit
+    gone = f"octets {edit.start} to {len(data) - edit.end}"
+    return [
+        f"sent upstream with {mail.sent_size} octets: {gone} replaced by",
+        *(f"  | {line}" for line in _text(edit.octets, MAX_TEXT)),
+    ]
+
+
+def _part(part: Mapping[str, Any], decided: Mapping[str, Mapping[str, Any]]) -> str:
+    known = decided.get(str(part["path"]), {})
+    words = [f"  {part['path']}", str(part["type"]), f"{part['size']} octets"]
+    words += [f'"{name}"' for name in part["names"]]
+    words += [str(fact) for fact in known.get("facts", part["facts"])]
+    if known.get("rule"):
+        words.append(f"-> {known['action']} by {known['rule']}")
+    return escape("  ".join(words))
+
+
+def _decided(
+    parts: Sequence[Mapping[str, Any]], record: SessionRecord | None
+) -> dict[str, Mapping[str, Any]]:
+    """Return what was decided about the parts: of the transaction that had the same."""
+    wanted = [(part["path"], part["sha256"]) for part in parts]
+    for transaction in record.transactions if record else ():
+        told = [part for part in _list(transaction, "parts") if isinstance(part, dict)]
+        if [(part.get("path"), part.get("sha256")) for part in told] == wanted:
+            return {str(part["path"]): part for part in told}
+    return {}
+
+
+# -- a session -----------------------------------------------------------------------
+
+
+def _session(shown: tcp.TCPFlow, record: SessionRecord | None) -> list[str]:
+    if record is None:
+        flat = (
+            f"{key}: {value}"
+            for key, value in sorted(shown.metadata.items())
+            if key.startswith("smtpguard_") and key != sessionrecord.SESSION_KEY
+        )
+        return ["SMTP session", *map(escape, flat)]
+    facts = record.session
+    way = f"{_address(facts, 'client')} -> {_address(facts, 'destination')}"
+    lines = [
+        f"SMTP session {facts.get('id')}  {way}  policy {facts.get('policy') or '-'}",
+        f"client    {_leg(record.legs.get('client'))}",
+        f"upstream  {_leg(record.legs.get('upstream'))}",
+        f"HELO      {facts.get('helo') or '-'}",
+    ]
+    if not record.ended:
+        lines.append("still open, or cut off by the end of mitmproxy")
+    lines = [escape(line) for line in lines]
+    for transaction in islice(record.transactions, MAX_TRANSACTIONS):
+        lines += ["", *_transaction(transaction)]
+    more = len(record.transactions) - MAX_TRANSACTIONS
+    if more > 0:
+        lines.append(f"... {more} more transactions")
+    lines += ["", "dialogue (C client, S upstream; small letters: from smtpguard):"]
+    lines += _rows(map(_entry, record.entries), len(record.entries), MAX_TRANSCRIPT)
+    if record.cut:
+        lines.append("... the rest was not recorded: too long")
+    return lines
+
+
+def _address(facts: Mapping[str, Any], key: str) -> str:
+    match facts.get(key):
+        case [host, port]:
+            return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    return "-"
+
+
+def _leg(leg: object) -> str:
+    """Return how a leg stood at the end, and how it came there."""
+    if not isinstance(leg, dict):
+        return "-"
+    words = ["in clear"]
+    tls = leg.get("tls")
+    if isinstance(tls, dict):
+        words = [f"{tls.get('version')} {tls.get('cipher')}"]
+        words += [f"name {tls['name']}"] if tls.get("name") else []
+        words += [f"certificate {tls['verified']}"] if tls.get("verified") else []
+    history = ", ".join(map(str, _list(leg, "history")))
+    return ", ".join(words) + (f"  ({history})" if history else "")
+
+
+def _transaction(facts: Mapping[str, Any]) -> list[str]:
+    rule = facts.get("rule")
+    by = f" by {rule} ({facts.get('action')})" if rule else ""
+    lines = [f"transaction {facts.get('transaction')}: {facts.get('disposition')}{by}"]
+    envelope = facts.get("envelope")
+    if isinstance(envelope, dict):
+        lines.append(f"  from   <{envelope.get('mail_from')}>")
+        recipients = _list(envelope, "rcpt_to")
+        lines += _rows(map(_recipient, recipients), len(recipients))
+    lines.append(f"  reply  {facts.get('reply') or 'none'}")
+    lines.append(f"  size   {facts.get('size')} octets, SHA-256 {facts.get('sha256')}")
+    for key in ("reason", "in_doubt"):
+        if facts.get(key):
+            lines.append(f"  {key.replace('_', ' ')}: {facts[key]}")
+    findings = _list(facts, "findings")
+    lines += _rows((f"  finding {each}" for each in findings), len(findings))
+    trace = _list(facts, "trace")
+    lines += ["  trace"] if trace else []
+    lines += _rows(map(_step, trace), len(trace))
+    return [escape(line) for line in lines]
+
+
+def _recipient(facts: object) -> str:
+    if not isinstance(facts, dict):
+        return "  to     ?"
+    asked, address = facts.get("asked"), facts.get("address")
+    rewritten = f" as <{address}>" if address != asked else ""
+    rule = f"  ({facts.get('action')} by {facts['rule']})" if facts.get("rule") else ""
+    return f"  to     <{asked}>{rewritten}  {facts.get('reply')}{rule}"
+
+
+def _step(facts: object) -> str:
+    if not isinstance(facts, dict):
+        return "    ?"
+    mark = _MARKS.get(facts.get("matched"), "?  ")
+    part = f" part {facts['part']}:" if facts.get("part") else ""
+    place = f"  ({facts['place']})" if facts.get("place") else ""
+    return f"    {mark} {facts.get('rule')} {part} {facts.get('reason')}{place}"
+
+
+def _entry(entry: Entry) -> str:
+    """Return an entry of the transcript, on one line (a reply: one for each)."""
+    arrow = ">" if entry.direction in "CS" else "<"
+    head = f"{entry.time:9.3f} {entry.direction}{arrow}"
+    if entry.kind == "mark":
+        return escape(f"{head} [{entry.octets.decode('utf-8', 'backslashreplace')}]")
+    if entry.kind == "message":
+        known = len(entry.octets)
+        part = "" if known == entry.size else f", {known} recorded"
+        return f"{head} [mail of {entry.size} octets{part}]"
+    lines = entry.octets.removesuffix(b"\r\n").split(b"\r\n")
+    return "\n".join(
+        escape(f"{head} {line.decode('utf-8', 'backslashreplace')}") for line in lines
+    )
+
+
+def _rows(rows: Iterable[str], count: int, limit: int = MAX_ROWS) -> list[str]:
+    """Return rows up to a limit; what is left out is said."""
+    shown = list(islice(rows, limit))
+    return shown if count <= limit else [*shown, f"    ... {count - limit} more"]
+
+
+def _list(facts: Mapping[str, Any], key: str) -> list[Any]:
+    value = facts.get(key)
+    return value if isinstance(value, list) else []

@@ -1,0 +1,106 @@
+"""``smtpguard replay``: files of recorded sessions through one set of rules.
+
+The command line and the tests use this and nothing else. A file that cannot be read at
+all raises ReplayError; one session of several that cannot be replayed has a result that
+says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from smtpguard.errors import ReplayError
+from smtpguard.replay.mitmfile import read_flows
+from smtpguard.replay.recorded import replay
+from smtpguard.replay.script import parse_script
+from smtpguard.replay.scriptfile import read_script
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from smtpguard.model.decider import Decider
+    from smtpguard.replay.recording import Recording
+
+
+LATER = {".pcap", ".pcapng", ".cap"}
+"""Kinds of files that this build does not read yet."""
+PASSED = ("relayed", "modified")
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What would have become of one transaction."""
+
+    record: Mapping[str, Any]
+    """The object of product.md 10; see ``recorded.replay``."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the message would reach its recipients, edited or not."""
+        return self.record["disposition"] in PASSED
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object of product.md 10 with session, envelope and replies."""
+        return dict(self.record)
+
+    def line(self) -> str:
+        """Return the outcome on one line, with what was recorded where it differs."""
+        record = self.record
+        if record.get("error"):
+            return f"{record['file']}  {record['error']}"
+        name = record.get("transaction") or (record.get("session") or {}).get("id", "")
+        words = [record["file"], name, record["disposition"]]
+        if record.get("rule"):
+            words.append(f"{record['rule']} {record['action']}")
+        if record.get("reply"):
+            words.append(record["reply"])
+        was = (record.get("recorded") or {}).get("disposition")
+        if was and was != record["disposition"]:
+            words.append(f"(recorded: {was})")
+        return "  ".join(words)
+
+    def explanation(self) -> list[str]:
+        """Return the trace, a line for each rule that was tried."""
+        marks = {True: "yes", False: "no ", None: "?  "}
+        return [
+            f"    {marks[step['matched']]} {step['rule']}  {step['reason']}"
+            f"  ({step['place']})"
+            for step in self.record.get("trace", ())
+        ]
+
+
+def replay_files(paths: Iterable[Path], decider: Decider) -> Iterator[Replayed]:
+    """Replay every session of the files in order, one result a transaction.
+
+    Raises ReplayError, one line with file and position, and OSError.
+    """
+    for path in paths:
+        for recording in read_recordings(path):
+            if isinstance(recording, ReplayError):
+                yield Replayed(
+                    {
+                        "file": str(path),
+                        "session": None,
+                        "disposition": None,
+                        "error": str(recording).removeprefix(f"{path}: "),
+                    }
+                )
+            else:
+                yield from map(Replayed, replay(recording, decider))
+
+
+def read_recordings(path: Path) -> Iterator[Recording | ReplayError]:
+    """Yield the recorded sessions of one file. Raises ReplayError, OSError."""
+    if path.suffix in LATER:
+        raise ReplayError(f"{path}: {path.suffix} files are not supported yet")
+    if path.suffix != ".smtp":
+        yield from read_flows(path)
+        return
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ReplayError(f"{path}: not UTF-8 at octet {error.start}") from None
+    yield read_script(parse_script(text, str(path)))

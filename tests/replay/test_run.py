@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from mitmproxy import io as flowio
+
+from smtpguard.errors import ReplayError
+from smtpguard.replay.run import Replayed, read_recordings, replay_files
+from tests.replay.deciders import Recorded, Rules
+from tests.replay.test_scriptfile import RELAYED
+
+
+@pytest.fixture
+def flows(tmp_path):
+    path = tmp_path / "out.mitm"
+    with path.open("wb") as opened:
+        for mode in ("full", "none"):
+            session = Recorded(mode=mode)
+            session.greet()
+            session.send((b"c@d.example", b"250 ok"))
+            flowio.FlowWriter(opened).add(session.quit())
+    return path
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "relayed.smtp"
+    path.write_text(RELAYED)
+    return path
+
+
+def test_files_of_every_kind_are_replayed_in_order(flows: Path, script: Path) -> None:
+    results = list(replay_files([script, flows], Rules()))
+    assert [(r.record["file"], r.record["disposition"]) for r in results] == [
+        (str(script), "relayed"),
+        (str(flows), "relayed"),
+        (str(flows), None),
+    ]
+    assert [r.passed for r in results] == [True, True, False]
+    assert results[2].record["error"].startswith("flow 2: recorded without")
+
+
+def test_a_result_is_the_object_of_the_contract(flows: Path) -> None:
+    result = next(iter(replay_files([flows], Rules())))
+    record = json.loads(json.dumps(result.to_json()))
+    keys = {"file", "session", "envelope", "replies", "policy", "disposition", "reply"}
+    assert keys | {"rule", "action", "size", "sha256", "trace"} <= record.keys()
+
+
+@pytest.mark.parametrize(
+    ("record", "line"),
+    [
+        pytest.param(
+            {
+                "file": "a.mitm",
+                "transaction": "s1.2",
+                "disposition": "rejected",
+                "rule": "rcpt_to:3",
+                "action": "deny",
+                "reply": "550 no",
+                "recorded": {"disposition": "relayed"},
+            },
+            "a.mitm  s1.2  rejected  rcpt_to:3 deny  550 no  (recorded: relayed)",
+            id="differs",
+        ),
+        pytest.param(
+            {
+                "file": "a.mitm",
+                "session": {"id": "s1"},
+                "disposition": "deferred",
+                "recorded": None,
+            },
+            "a.mitm  s1  deferred",
+            id="no-transaction",
+        ),
+        pytest.param(
+            {"file": "a.mitm", "disposition": None, "error": "cannot be replayed: x"},
+            "a.mitm  cannot be replayed: x",
+            id="error",
+        ),
+    ],
+)
+def test_line(record: dict[str, Any], line: str) -> None:
+    assert Replayed(record).line() == line
+
+
+def test_explanation_is_a_line_for_each_rule() -> None:
+    step = {"rule": "rcpt_to:1", "matched": False, "reason": "no", "place": "r.yaml:3"}
+    steps = [step, {**step, "matched": True}, {**step, "matched": None}]
+    assert Replayed({"trace": steps}).explanation() == [
+        "    no  rcpt_to:1  no  (r.yaml:3)",
+        "    yes rcpt_to:1  no  (r.yaml:3)",
+        "    ?   rcpt_to:1  no  (r.yaml:3)",
+    ]
+    assert Replayed({}).explanation() == []
+
+
+@pytest.mark.parametrize("suffix", [".pcap", ".pcapng"])
+def test_captures_are_refused_not_ignored(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(b"")
+    with pytest.raises(ReplayError, match="not supported yet"):
+        list(read_recordings(path))
+
+
+def test_a_script_that_is_no_text_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "x.smtp"
+    path.write_bytes(b"# \xff")
+    with pytest.raises(ReplayError, match="not UTF-8 at octet 2"):
+        list(read_recordings(path))
+
+
+def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nothing"):
+        list(replay_files([tmp_path / "nothing.mitm"], Rules()))
