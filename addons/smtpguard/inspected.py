@@ -1,0 +1,137 @@
+"""What ``smtpguard inspect`` says of one message: as JSON, as text, as a file.
+
+Owns the keys of product.md 10 and their order; programs read them, so they are all
+there for every message, whatever became of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smtpguard.mailfiles import visible
+from smtpguard.model.decision import Action
+from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.pipeline import PASSED
+from smtpguard.wire import replies
+
+
+if TYPE_CHECKING:
+    from smtpguard.model.decision import TraceStep
+
+
+MAX_STEM = 100
+"""Characters of the input's name in the name of an output."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_NOTHING: dict[str, Any] = {
+    "ambiguous": False,
+    "defects": [],
+    "parts": [],
+    "findings": [],
+}
+"""Of a message that was refused before anybody looked into it."""
+_MARKS = {True: "yes", False: "no ", None: "?  "}
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """One message and what the rules say to it."""
+
+    file: str
+    octets: bytes | None
+    """As they would have been sent; None where there are more than the policy takes."""
+    size: int
+    sha256: str
+    policy: str
+    disposition: Disposition
+
+    @property
+    def passed(self) -> bool:
+        """Whether the message would reach its recipients, edited or not."""
+        return self.disposition.outcome in PASSED
+
+    @property
+    def output(self) -> bytes | None:
+        """The message as it would go upstream, None if it would not."""
+        content = self.disposition.content
+        if not self.passed:
+            return None
+        return self.octets if content is None else b"".join(content.chunks())
+
+    def to_json(self, *, explain: bool = False) -> dict[str, Any]:
+        """Return the object of product.md 10; its trace is filled to explain."""
+        said = self.disposition
+        output = self.output
+        return {
+            "file": self.file,
+            "size": self.size,
+            "sha256": self.sha256,
+            "policy": self.policy,
+            "disposition": str(said.outcome),
+            "reply": self._reply(),
+            "rule": said.rule,
+            "action": str(said.action) if said.action else "",
+            **(said.report or _NOTHING),
+            "output_sha256": "" if output is None else sha256(output),
+            "spam": None,
+            "trace": [step.to_json() for step in said.trace] if explain else [],
+        }
+
+    def _reply(self) -> str:
+        reply = self.disposition.reply
+        if reply is None:
+            return str(replies.OK) if self.passed else ""
+        return str(reply)
+
+    def line(self) -> str:
+        """Return the outcome on one line."""
+        said = self.disposition
+        words = [visible(self.file), str(said.outcome)]
+        if said.rule and said.action is not Action.ALLOW:
+            words.append(f"{said.rule} {said.action}")
+        words += [
+            f"{part['path']} {visible((part['names'] or [part['type']])[0])}"
+            for part in said.report.get("parts", ())
+            if said.outcome is Outcome.MODIFIED and part["action"] == Action.STRIP
+        ]
+        if said.reply:
+            words.append(str(said.reply))
+        return "  ".join(words)
+
+    def explanation(self) -> list[str]:
+        """Return the trace, a line for each rule that was tried."""
+        return [_explained(step) for step in self.disposition.trace]
+
+    def write(self, folder: Path) -> Path | None:
+        """Write the message as it would go upstream into ``folder``, if it would.
+
+        The name is made of the input's: two inputs never have one. Raises OSError.
+        """
+        output = self.output
+        if output is None:
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        stem = Path(self.file.rpartition("#")[0] or self.file).stem[:MAX_STEM]
+        safe = _UNSAFE.sub("_", stem).lstrip("._-") or "message"
+        path = folder / f"{safe}-{sha256(_octets(self.file))[:16]}.eml"
+        path.write_bytes(output)
+        return path
+
+
+def _explained(step: TraceStep) -> str:
+    part = f" part {step.part}" if step.part else ""
+    place = f"  ({visible(step.place)})" if step.place else ""
+    mark = _MARKS[step.matched]
+    return f"    {mark} {step.rule}{part}  {visible(step.reason)}{place}"
+
+
+def sha256(octets: bytes) -> str:
+    """Return the hexadecimal digest."""
+    return hashlib.sha256(octets).hexdigest()
+
+
+def _octets(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")

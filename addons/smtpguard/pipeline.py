@@ -1,0 +1,307 @@
+"""Facts to decisions: the rules and the MIME tree joined, behind ``model.decider``.
+
+Pure: the rule set is given, the time comes from a function that is given, and the
+message is a buffer. So the same message under the same rules always ends the same way,
+in the gateway, in ``smtpguard inspect`` and in a replay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
+
+from smtpguard.authors import authors
+from smtpguard.mime import (
+    Edit,
+    Limits,
+    Message,
+    Notice,
+    Part,
+    Variables,
+    apply,
+    deny_message,
+    outline,
+    outline_defects,
+    parse,
+    prepend_field,
+    strip,
+)
+from smtpguard.model.decision import Action, Decision, TraceStep
+from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.policy.facts import MessageFacts, PartFacts
+from smtpguard.policy.replies import MESSAGE_DENIED
+from smtpguard.receivedfield import received_value
+from smtpguard.wire import replies
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from smtpguard.mime import Octets
+    from smtpguard.model.content import Spool
+    from smtpguard.model.envelope import Envelope
+    from smtpguard.model.mailbox import Path
+    from smtpguard.model.session import SessionFacts
+    from smtpguard.model.settings import Refusal, Settings, TrustedClient
+    from smtpguard.policy import Policy, Ruleset
+
+
+PASSED = frozenset({Outcome.RELAYED, Outcome.MODIFIED})
+"""The outcomes in which the message goes on to its recipients."""
+MAX_TRACE = 2000
+"""Steps of a message's trace; a thousand parts under a hundred rules would have a
+hundred times as many in every record. The part that decided is always in it."""
+UNREAD_RULE = "limit"
+"""What stands as the rule where a message was too much to be read to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The rules of the moment (``model.decider.Decider``)."""
+
+    rules: Ruleset
+    clock: Callable[[], datetime]
+    """Local time with its zone, for ``time`` conditions and Received fields."""
+    own_name: str = "smtpguard.invalid"
+    """Our name in a Received field."""
+
+    def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
+        """Say whether this peer must tell us the real client's address."""
+        return self.rules.trusted(client)
+
+    def connect(self, session: SessionFacts) -> Settings | Refusal:
+        """Choose the policy of a new session."""
+        return self.rules.choose(session).settings
+
+    def helo(self, session: SessionFacts) -> Decision:
+        """Judge the name the client greets with."""
+        return self.rules.choose(session).helo(session, self.clock())
+
+    def begin(self, session: SessionFacts) -> TransactionJudge:
+        """Begin a transaction under the rules of the moment."""
+        return TransactionJudge(self, self.rules.choose(session))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A message, what is to be changed in it, and what is to become of it."""
+
+    message: Message
+    edits: tuple[Edit, ...]
+    disposition: Disposition
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionJudge:
+    """One transaction's rules (``model.decider.Judge``)."""
+
+    pipeline: Pipeline
+    policy: Policy
+
+    def mail(self, session: SessionFacts, reverse_path: Path) -> Decision:
+        """Judge MAIL."""
+        return self.policy.mail(session, reverse_path, self.pipeline.clock())
+
+    def rcpt(
+        self, session: SessionFacts, envelope: Envelope, forward_path: Path
+    ) -> Decision:
+        """Judge RCPT."""
+        now = self.pipeline.clock()
+        return self.policy.rcpt(session, envelope, forward_path, now)
+
+    def message(
+        self, session: SessionFacts, envelope: Envelope, content: Spool
+    ) -> Disposition:
+        """Judge a whole message; the edits are planned, nothing is copied."""
+        buffer = cast("Octets", content.view())
+        judged = self.examine(session, envelope, buffer)
+        if self.policy.settings.received and judged.disposition.outcome in PASSED:
+            return self._add_received(session, envelope, judged)
+        return judged.disposition
+
+    def examine(
+        self, session: SessionFacts, envelope: Envelope | None, buffer: Octets
+    ) -> Judged:
+        """Judge a message; ``envelope`` None where only a file is inspected.
+
+        No Received field is added: that belongs to a relayed message.
+        """
+        limits = self.policy.settings.limits
+        message = parse(
+            buffer,
+            Limits(
+                depth=limits.mime_depth,
+                parts=limits.mime_parts,
+                header_section=limits.header_section,
+            ),
+        )
+        facts = MessageFacts(
+            session, envelope, authors(message), len(buffer), self.pipeline.clock()
+        )
+        parts = outline(message)
+        sizes = {part["path"]: part["size"] for part in parts}
+        decisions = {
+            part.path: self.policy.part(_part_facts(part, sizes[part.path]), facts)
+            for part in message.candidates()
+        }
+        unread = _unread(message, self.policy)
+        worst = _most_severe((*decisions.values(), *unread))
+        identifier = (envelope.id if envelope else "") or session.id
+        edits: tuple[Edit, ...] = ()
+        if worst.action is Action.STRIP:
+            edits = _edits(identifier, message, decisions)
+        said = _disposition(worst, message, edits, identifier)
+        told = (step for decision in unread for step in decision.trace)
+        trace = (*told, *_trace(decisions, worst))
+        report = _report(message, parts, decisions)
+        return Judged(message, edits, replace(said, trace=trace, report=report))
+
+    def _add_received(
+        self, session: SessionFacts, envelope: Envelope, judged: Judged
+    ) -> Disposition:
+        """Add our Received field (RFC 5321 4.4); the outcome stays what it was."""
+        own_name, now = self.pipeline.own_name, self.pipeline.clock()
+        value = received_value(session, envelope, own_name, now)
+        edit = prepend_field(judged.message, b"Received", value)
+        content = apply(judged.message, (*judged.edits, edit))
+        return replace(judged.disposition, content=content)
+
+
+# -- from decisions to a disposition -------------------------------------------------
+
+
+def _most_severe(decisions: tuple[Decision, ...]) -> Decision:
+    """Return the decision that counts for the whole message, the first of equals."""
+    return min(decisions, key=lambda one: one.action.severity)
+
+
+def _unread(message: Message, policy: Policy) -> tuple[Decision, ...]:
+    """Return a refusal where parts may lie behind a limit that a rule could mean.
+
+    Rules that let everything pass need not have read it.
+    """
+    rules = (*policy.content_types, *policy.filenames)
+    limit = next((one for one in message.defects if one.is_limit), None)
+    if limit is None or all(rule.action is Action.ALLOW for rule in rules):
+        return ()
+    reason = f"{limit.kind} in part {limit.part}: not read to its end"
+    step = TraceStep(UNREAD_RULE, matched=True, reason=reason, part=limit.part)
+    return (
+        Decision(
+            Action.DENY, UNREAD_RULE, MESSAGE_DENIED, reason=reason, trace=(step,)
+        ),
+    )
+
+
+def _disposition(
+    worst: Decision, message: Message, edits: tuple[Edit, ...], identifier: str
+) -> Disposition:
+    """Return what the most severe decision means for the whole message."""
+    said = Disposition(
+        Outcome.DEFERRED,
+        replies.UNDECIDED,
+        None,
+        worst.rule,
+        worst.action,
+        worst.reason,
+    )
+    match worst.action:
+        case Action.DENY if worst.reply is not None:
+            # A rule's own reply stays as it is written, also where it reads the same.
+            is_default = worst.reply is MESSAGE_DENIED
+            reply = replies.policy_refused(identifier) if is_default else worst.reply
+            return replace(said, outcome=Outcome.REJECTED, reply=reply)
+        case Action.TEMPFAIL if worst.reply is not None:
+            return replace(said, reply=worst.reply)
+        case Action.DISCARD:
+            return replace(said, outcome=Outcome.DISCARDED, reply=replies.OK)
+        case Action.DROP:
+            return replace(said, outcome=Outcome.DROPPED, reply=None)
+        case Action.STRIP if edits:
+            content = apply(message, edits)
+            return replace(said, outcome=Outcome.MODIFIED, reply=None, content=content)
+        case Action.ALLOW:
+            return replace(said, outcome=Outcome.RELAYED, reply=None)
+        case _:
+            # What this build cannot do must not end as if it had been allowed.
+            return said
+
+
+def _edits(
+    identifier: str, message: Message, decisions: dict[str, Decision]
+) -> tuple[Edit, ...]:
+    edits: list[Edit] = []
+    for part in message.candidates():
+        decision = decisions[part.path]
+        if decision.action is Action.STRIP:
+            edits += strip(message, part, _notice(identifier, part, decision))
+    return tuple(edits)
+
+
+def _notice(identifier: str, part: Part, decision: Decision) -> Notice:
+    return deny_message(
+        None,
+        Variables(
+            reason=f"rule {decision.rule}",
+            type=part.content_type,
+            filename=part.names[0] if part.names else "",
+            action=str(decision.action),
+            id=identifier,
+        ),
+    )
+
+
+def _part_facts(part: Part, size: int) -> PartFacts:
+    return PartFacts(
+        path=part.path,
+        content_type=part.content_type,
+        names=part.names,
+        size=size,
+        untyped=part.untyped,
+    )
+
+
+# -- what is told about it -----------------------------------------------------------
+
+
+def _trace(decisions: dict[str, Decision], worst: Decision) -> Iterator[TraceStep]:
+    """Yield the steps of every part, the deciding part's first where they are many."""
+    paths = list(decisions)
+    if sum(len(decision.trace) for decision in decisions.values()) > MAX_TRACE:
+        paths.sort(key=lambda path: decisions[path] is not worst)
+    steps = ((path, step) for path in paths for step in decisions[path].trace)
+    for path, step in islice(steps, MAX_TRACE):
+        yield replace(step, part=path)
+
+
+def _report(
+    message: Message, parts: list[dict[str, Any]], decisions: dict[str, Decision]
+) -> dict[str, Any]:
+    """Return ``ambiguous`` to ``findings`` of product.md 10.
+
+    Nothing is detected or scanned yet: ``detected`` is None, ``verdicts`` is empty.
+    """
+    return {
+        "ambiguous": False,
+        "defects": outline_defects(message),
+        "parts": [_part(part, decisions.get(part["path"])) for part in parts],
+        "findings": [],
+    }
+
+
+def _part(part: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
+    return {
+        "path": part["path"],
+        "type": part["type"],
+        "detected": None,
+        "names": part["names"],
+        "size": part["size"],
+        "sha256": part["sha256"],
+        "facts": part["facts"],
+        "entries": part["entries"],
+        "verdicts": [],
+        "rule": decision.rule if decision else "",
+        "action": str(decision.action) if decision else "",
+    }
