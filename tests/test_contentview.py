@@ -4,9 +4,10 @@ import gc
 import json
 import time
 import weakref
+from typing import Any
 
 import pytest
-from mitmproxy import contentviews
+from mitmproxy import contentviews, tcp
 from mitmproxy.contentviews import Metadata
 from mitmproxy.test import taddons, tflow
 
@@ -39,14 +40,19 @@ MIXED = (
 )
 
 
-def session(rules=None, *, body=b"Subject: x\r\n\r\nhello", **options) -> Recorded:
+def session(
+    rules: Rules | None = None,
+    *,
+    body: bytes = b"Subject: x\r\n\r\nhello",
+    **options: Any,
+) -> Recorded:
     recorded = Recorded(rules, **options)
     recorded.greet(b"SIZE 1000000", b"CHUNKING", b"8BITMIME")
     recorded.send((b"c@d.example", b"250 2.1.5 ok"), body=body)
     return recorded
 
 
-def texts(flow) -> list[str]:
+def texts(flow: tcp.TCPFlow) -> list[str]:
     view = SmtpContentview()
     return [
         view.prettify(message.content, Metadata(flow=flow, tcp_message=message))
@@ -54,7 +60,7 @@ def texts(flow) -> list[str]:
     ]
 
 
-def mail_text(flow) -> str:
+def mail_text(flow: tcp.TCPFlow) -> str:
     (found,) = [text for text in texts(flow)[1:] if text.startswith("mail of")]
     return found
 

@@ -21,7 +21,7 @@ from mitmproxy import command, ctx, exceptions
 from smtpguard import contentview, options
 from smtpguard.errors import RulesError
 from smtpguard.loading import load_pipeline
-from smtpguard.proxy.layer import describe
+from smtpguard.proxy.maillog import describe
 from smtpguard.proxy.sentinel import Guard, Sentinel
 from smtpguard.proxy.watch import FileWatch
 

@@ -39,6 +39,10 @@ _QUOTED_STRING = re.compile(rf"{_QUOTED}|\\.", re.DOTALL)
 # Tried at the first of several blanks only, so that they are walked over once.
 _LOOSE = re.compile(r"(?<!\s)\s*+([@.])\s*+")
 _ROUTE = re.compile(r"\A\s*+@[^:]*+:")
+# What nearly every mail has, and every reader takes for the same.
+_ADDRESS = r"([A-Za-z0-9._+-]++@[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++)"
+_NAME = r'(?:"[^"\\]*+"|[^"(),:;<>@\\]*+)'
+_PLAIN = re.compile(rf"(?:{_NAME}\s*+<{_ADDRESS}>|{_ADDRESS})\Z")
 _UNREAD = frozenset({Kind.LIMIT_HEADER, Kind.LIMIT_FIELDS})
 
 
@@ -64,6 +68,9 @@ def authors(message: Message) -> tuple[str, ...] | None:
 def _addresses(field: Field) -> Iterator[str]:
     """Yield the addresses of one field; encoded words are names, unless all is one."""
     text = field.raw_value.decode("utf-8", "replace")
+    if plain := _PLAIN.match(text):
+        yield plain[1] or plain[2]
+        return
     is_empty = True
     for address in _read(text):
         is_empty = False

@@ -273,7 +273,8 @@ def _trace(decisions: dict[str, Decision], worst: Decision) -> Iterator[TraceSte
         paths.sort(key=lambda path: decisions[path] is not worst)
     steps = ((path, step) for path in paths for step in decisions[path].trace)
     for path, step in islice(steps, MAX_TRACE):
-        yield replace(step, part=path)
+        # Many times a mail, and ``replace`` takes several times as long.
+        yield TraceStep(step.rule, step.matched, step.reason, step.place, path)
 
 
 def _report(

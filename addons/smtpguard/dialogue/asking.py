@@ -38,6 +38,7 @@ def decided(
     if decision is None:
         return UNDECIDED
     if decision.action in {Action.DROP, Action.BLOCK}:
+        d.client.dropped = True
         raise Hangup(None, f"{decision.action} by {decision.rule}")
     if fits(decision, may_rewrite=may_rewrite):
         return decision

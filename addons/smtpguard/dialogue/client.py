@@ -25,6 +25,8 @@ class ClientLeg:
     """It sent on and on although nothing could be read: what came since is dropped."""
     in_tls: bool = False
     """Within a TLS handshake, or after a failed one: no reply can be said."""
+    dropped: bool = False
+    """A rule closes the session without a reply, to earlier commands neither."""
     secure: bool = False
     name: str = ""
     """The server name it asked for in its ClientHello."""
@@ -40,3 +42,8 @@ class ClientLeg:
     """It may tell us who the real client is (``trusted_clients``)."""
     identity_awaited: bool = False
     """A trusted client that has not yet told the real client's address (XCLIENT)."""
+
+    @property
+    def deaf(self) -> bool:
+        """Whether nothing more is to be said to it."""
+        return self.reset or self.in_tls or self.dropped

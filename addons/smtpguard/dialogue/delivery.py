@@ -18,9 +18,8 @@ from smtpguard.dialogue.exchange import leave, reply_to, reset, settled
 from smtpguard.dialogue.keepalive import wait_keeping
 from smtpguard.dialogue.redial import restore
 from smtpguard.dialogue.sending import Unsound, record_message, send_message
-from smtpguard.dialogue.trace import Prefixed, received_field
 from smtpguard.dialogue.waits import NEVER, Expired, Hangup, Task, UpstreamLost
-from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.model.disposition import Outcome
 from smtpguard.model.reply import Reply
 from smtpguard.wire import TextReader, replies
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from smtpguard.dialogue.transaction import Transaction
     from smtpguard.dialogue.upstream import Request
     from smtpguard.model.content import Content
+    from smtpguard.model.disposition import Disposition
 
 
 _RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
@@ -103,8 +103,9 @@ def judge(d: Dialogue, tx: Transaction) -> Task[None]:
 def carry_out(d: Dialogue, tx: Transaction) -> Task[Ending]:
     """Do what the verdict asks for. Undecided is 451."""
     said = tx.disposition
-    if not isinstance(said, Disposition) or not fits(said):
-        d.log(f"{tx.id}: undecided: {said and said.outcome}", logging.ERROR)
+    if said is None or not fits(said):
+        what = "no verdict" if said is None else f"{said.outcome} does not fit"
+        d.log(f"{tx.id}: undecided: {what}", logging.ERROR)
         return Ending(Outcome.DEFERRED, replies.UNDECIDED, "undecided")
     if said.outcome not in {Outcome.RELAYED, Outcome.MODIFIED}:
         return Ending(said.outcome, said.reply, said.reason)
@@ -163,7 +164,7 @@ def deliver(
         refused = yield from restore(d, tx)
         if refused is not None:
             return Ending(Outcome.DEFERRED, refused, "upstream dialled again")
-        reply = yield from upstream_reply(d, tx, traced(d, tx, content))
+        reply = yield from upstream_reply(d, tx, content)
     except UpstreamLost as lost:
         return upstream_lost(d, lost)
     except Expired:
@@ -188,17 +189,6 @@ def upstream_reply(d: Dialogue, tx: Transaction, content: Content) -> Task[Reply
     """Return the upstream's answer to the message, or to DATA where it refuses that."""
     sent = yield from send_message(d, tx, content)
     return sent if isinstance(sent, Reply) else (yield from final_reply(d, tx, sent))
-
-
-def traced(d: Dialogue, tx: Transaction, content: Content) -> Content:
-    """Return the message with a Received field, where the policy asks for one."""
-    if not tx.settings.received:
-        return content
-    if d.wall_clock is None:
-        d.log(f"{tx.id}: no clock, so no Received field", logging.ERROR)
-        return content
-    own_name = d.own_name.decode("ascii")
-    return Prefixed(received_field(d.session, tx.id, own_name, d.wall_clock()), content)
 
 
 def final_reply(d: Dialogue, tx: Transaction, request: Request) -> Task[Reply]:

@@ -123,6 +123,11 @@ def handshake(d: Dialogue, name: str) -> Task[None]:
     finished = d.tls_finished.get(Leg.UPSTREAM)
     if upstream.lost or finished is None or finished.facts is None:
         leave(d, "TLS handshake failed")
+        if d.session.upstream_implicit_tls or (
+            d.settings.server_tls.starttls != "preferred"
+        ):
+            # Nothing follows that would say why this leg was clear.
+            d.session.upstream_leg.history.append(upstream.lost)
         raise TlsFailed(upstream.lost)
     upstream.in_tls = False
     upstream.secure = True

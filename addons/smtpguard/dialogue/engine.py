@@ -45,7 +45,7 @@ from smtpguard.dialogue.waits import (
     Task,
     Wait,
 )
-from smtpguard.model.disposition import Outcome
+from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.model.session import Leg
 from smtpguard.model.settings import Settings
 from smtpguard.wire import printable, replies
@@ -53,14 +53,12 @@ from smtpguard.wire import printable, replies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, MutableMapping
-    from datetime import datetime
 
     from smtpguard.dialogue.transaction import Transaction
     from smtpguard.dialogue.transcript import Direction
     from smtpguard.dialogue.upstream import Upstream
     from smtpguard.model.content import Spool
     from smtpguard.model.decider import Decider
-    from smtpguard.model.disposition import Disposition
     from smtpguard.model.reply import Reply
     from smtpguard.model.session import SessionFacts, TlsFacts
 
@@ -89,7 +87,6 @@ class Dialogue:
         record_auth: bool = False,
         record_limit: int = 0,
         downgrades: MutableMapping[tuple[str, int], float] | None = None,
-        wall_clock: Callable[[], datetime] | None = None,
     ) -> None:
         self.session = session
         self.decider = decider
@@ -102,8 +99,6 @@ class Dialogue:
         """Octets of each message that the transcript keeps."""
         self.downgrades = {} if downgrades is None else downgrades
         """Upstreams whose handshake failed, until when they are dialled in clear."""
-        self.wall_clock = wall_clock
-        """Asked for the date of a Received field, and for nothing else."""
         self.client = ClientLeg()
         self.upstream: Upstream | None = None
         self.greeting: Reply | None = None
@@ -274,10 +269,12 @@ class Dialogue:
         elif self.upstream is not None:
             self.upstream.lose(f"TLS handshake failed: {event.error}", gone=True)
 
-    def _judged(self, transaction_id: str, disposition: Disposition | None) -> None:
+    def _judged(self, transaction_id: str, said: object) -> None:
         transaction = self.judging.pop(transaction_id, None)
         if transaction is None:
             return
+        # Whatever another addon may have left in the hook's data is no verdict.
+        disposition = said if isinstance(said, Disposition) else None
         transaction.verdict_came = True
         transaction.disposition = disposition
         if not transaction.ended:
@@ -331,8 +328,8 @@ class Dialogue:
         self.emit(effects.Send(Leg.UPSTREAM, data))
 
     def flush(self) -> None:
-        """Send every reply whose turn has come; nobody hears it after a reset."""
-        if self.client.reset:
+        """Send every reply whose turn has come, if anybody is to hear it."""
+        if self.client.deaf:
             return
         for reply in self.client.replies.ready():
             octets = reply.to_octets()

@@ -138,10 +138,11 @@ def begin(d: Dialogue, path: Path, decision: Decision, judge: Judge) -> None:
     d.transactions += 1
     body = path.parameter("BODY")
     up = rewritten_sender(path, decision)
+    identifier = f"{d.session.id}.{d.transactions}"
     d.transaction = Transaction(
-        id=f"{d.session.id}.{d.transactions}",
+        id=identifier,
         session_id=d.session.id,
-        envelope=Envelope(asked=path, reverse_path=up),
+        envelope=Envelope(asked=path, reverse_path=up, id=identifier),
         judge=judge,
         settings=d.settings,
         decision=decision,

@@ -1,8 +1,8 @@
 """Mailboxes and paths of the envelope (RFC 5321 4.1.2), already parsed.
 
-``wire.path`` is the only maker of these from a peer's octets. Two forms are kept side by
-side: ``octets`` is what is relayed, exactly as the peer wrote it; ``local_part`` and
-``domain`` are what rules compare, with quoting undone and the domain in one normal form.
+``wire.path`` is the only maker of these from a peer's octets. Two forms are kept side
+by side: ``octets`` is what is relayed, exactly as the peer wrote it; ``local_part`` and
+``domain`` are what rules compare, quoting undone and the domain in one normal form.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Mailbox:
     def __str__(self) -> str:
         """Return ``local-part@domain`` for logs and rules; controls are escaped."""
         text = f"{self.local_part}@{self.domain}" if self.domain else self.local_part
+        if text.isprintable():
+            return text
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-
 from dataclasses import dataclass
 
 
@@ -54,6 +53,8 @@ class Reply:
 
     def to_octets(self) -> bytes:
         """Return the reply as sent, each line ended by CRLF."""
+        if len(self.lines) == 1:
+            return b"%d %s\r\n" % (self.code, self.lines[0])
         last = len(self.lines) - 1
         return b"".join(
             b"%d%c%s\r\n" % (self.code, b" -"[index != last], line)
@@ -63,5 +64,7 @@ class Reply:
     def __str__(self) -> str:
         """Return the reply on one line for logs; control characters are escaped."""
         text = b" / ".join(self.lines).decode("ascii", "backslashreplace")
-        safe = "".join(c if " " <= c <= "~" else repr(c)[1:-1] for c in text)
+        safe = text
+        if not text.isprintable():
+            safe = "".join(c if " " <= c <= "~" else repr(c)[1:-1] for c in text)
         return f"{self.code} {safe}".rstrip()

@@ -1,4 +1,4 @@
-"""What a policy asks of the dialogue: TLS, limits, deadlines, identity (product.md 3, 4).
+"""What a policy asks of the dialogue: TLS, limits, deadlines, identity.
 
 Values only, all with safe defaults; ``policy`` fills them from YAML, ``dialogue`` and
 ``proxy`` obey them. Octets and seconds throughout.
@@ -7,9 +7,11 @@ Values only, all with safe defaults; ``policy`` fills them from YAML, ``dialogue
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from smtpguard.model.reply import Reply
+
+if TYPE_CHECKING:
+    from smtpguard.model.reply import Reply
 
 
 type ClientStarttls = Literal["required", "allowed", "none"]
@@ -39,7 +41,7 @@ class ServerTls:
     starttls: ServerStarttls = "preferred"
     verify: Literal["none", "webpki"] = "none"
     name: str = ""
-    """Name to send and to verify; "" takes the reverse target, else the client's SNI."""
+    """To send and to verify; "" takes the reverse target, else the client's SNI."""
     min_version: str = "1.2"
 
 

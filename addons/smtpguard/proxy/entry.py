@@ -23,7 +23,8 @@ from mitmproxy.proxy.layers import tcp
 from smtpguard.model.session import SessionFacts
 from smtpguard.model.settings import Settings
 from smtpguard.proxy import hooks, stack
-from smtpguard.proxy.layer import INTERNAL_ERROR, describe
+from smtpguard.proxy.layer import INTERNAL_ERROR
+from smtpguard.proxy.maillog import describe
 from smtpguard.proxy.pacing import local_address
 from smtpguard.proxy.services import ClientGone, Drain, StopRequested
 from smtpguard.wire import replies

@@ -13,11 +13,10 @@ goes on without the layer): whatever happens here ends in a 421 and two closed l
 from __future__ import annotations
 
 import collections
-import traceback
-from logging import ERROR, INFO, WARNING, getLogger
-from typing import TYPE_CHECKING
+from logging import ERROR, INFO, WARNING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from mitmproxy import connection, flow, tcp
+from mitmproxy import connection
 from mitmproxy.proxy import commands, context, events, layer
 from mitmproxy.proxy.layers import tcp as tcp_layer
 
@@ -28,6 +27,7 @@ from smtpguard.model.session import Leg
 from smtpguard.proxy import hooks, maillog
 from smtpguard.proxy.questions import Questions
 from smtpguard.proxy.services import ClientGone, Drain, Drained, StopRequested
+from smtpguard.proxy.sessionflow import SessionFlow
 from smtpguard.proxy.upgrade import (
     ContinueTls,
     HelloReceived,
@@ -39,17 +39,12 @@ from smtpguard.proxy.upgrade import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from smtpguard.dialogue import Dialogue, TransactionRecord
+    from smtpguard.dialogue import Dialogue
     from smtpguard.proxy.services import Services
     from smtpguard.proxy.starttls import UpstreamTls
 
 
-logger = getLogger(__name__)
-
 INTERNAL_ERROR = Reply.make(421, "4.3.0", "Internal error, closing connection")
-UNRECORDED = 64
-"""Lines that wait in the transcript until the flow is brought up to date: one flow
-message for many lines, and no more memory than a mail's dialogue needs."""
 _SHORTEST_TIMER = 0.01
 """Seconds; a deadline that stays in the past must not keep the process busy."""
 _TIMER_SLACK = 0.001
@@ -71,13 +66,10 @@ class SmtpLayer(layer.Layer):
         self.session = dialogue.session
         self.dialogue = dialogue
         self.services = services
-        self.flow = tcp.TCPFlow(context.client, context.server, live=True)
-        self.records: list[TransactionRecord] = []
+        self.session_flow = SessionFlow(context, dialogue, services, on_end)
         self.ended = False
         """The dialogue has nothing more to say; only its flow is still completed."""
-        self._on_end = on_end
         self._upstream_tls = upstream_tls
-        self._recorder = services.make_recorder(self.flow, services.options)
         self._inbox: collections.deque[happenings.Event] = collections.deque()
         self._busy = False
         self._dead = False
@@ -89,7 +81,6 @@ class SmtpLayer(layer.Layer):
         self._opening: commands.OpenConnection | None = None
         self._questions = Questions(self.session)
         self._draining: Drain | None = None
-        self._last_hook: commands.StartHook | None = None
         self._timer: commands.RequestWakeup | None = None
         self._timer_at = 0.0
 
@@ -109,38 +100,11 @@ class SmtpLayer(layer.Layer):
             yield from self.fail(error)
 
     def _take(self, event: events.Event) -> layer.CommandGenerator[None]:
-        match event:
-            case events.DataReceived():
-                yield from self._received(event)
-            case events.ConnectionClosed():
-                yield from self._peer_closed(event.connection)
-            case events.Wakeup():
-                yield from self._woken(event.command)
-            case events.HookCompleted():
-                yield from self._answered(event.command)
-            case events.OpenConnectionCompleted():
-                yield from self._opened(event)
-            case HelloReceived():
-                yield from self._drive(happenings.HelloReceived(event.name))
-            case StartTlsCompleted():
-                yield from self._tls_finished(event)
-            case Drained():
-                if event.command is self._draining:
-                    yield from self._drive(happenings.Drained())
-            case ClientGone():
-                yield from self._client_gone()
-            case StopRequested():
-                yield from self._drive(happenings.Stopping())
-            case events.Start():
-                yield from self._start()
-            case events.MessageInjected():
-                yield commands.Log(
-                    "inject: an SMTP session cannot be injected into", WARNING
-                )
+        if (take := self._TAKERS.get(type(event))) is not None:
+            yield from take(self, event)
 
-    def _start(self) -> layer.CommandGenerator[None]:
-        if "tcp_start" in self.services.heard:
-            yield self._unpaused(tcp_layer.TcpStartHook(self.flow))
+    def _start(self, _: events.Start) -> layer.CommandGenerator[None]:
+        yield from self._raise(self.session_flow.start())
         yield from self._drive(happenings.Started())
 
     def _received(self, event: events.DataReceived) -> layer.CommandGenerator[None]:
@@ -152,10 +116,12 @@ class SmtpLayer(layer.Layer):
             self.services.pacing.pause(event.connection)
         yield from self._drive(happenings.Received(leg, event.data))
 
-    def _peer_closed(self, conn: connection.Connection) -> layer.CommandGenerator[None]:
-        leg = self._leg(conn)
+    def _peer_closed(
+        self, event: events.ConnectionClosed
+    ) -> layer.CommandGenerator[None]:
+        leg = self._leg(event.connection)
         if leg is not None:
-            reset = self.services.pacing.was_reset(conn)
+            reset = self.services.pacing.was_reset(event.connection)
             yield from self._drive(happenings.Closed(leg, reset))
 
     def _opened(
@@ -178,8 +144,8 @@ class SmtpLayer(layer.Layer):
             self._closed.add(leg)
         yield from self._drive(happenings.TlsFinished(leg, event.facts, event.reply))
 
-    def _woken(self, timer: commands.RequestWakeup) -> layer.CommandGenerator[None]:
-        if timer is self._timer:
+    def _woken(self, event: events.Wakeup) -> layer.CommandGenerator[None]:
+        if event.command is self._timer:
             self._timer = None
         due = self.dialogue.deadline
         if due is not None and self.services.clock() >= due - _TIMER_SLACK:
@@ -187,8 +153,8 @@ class SmtpLayer(layer.Layer):
         else:
             yield from self._set_timer()
 
-    def _answered(self, hook: commands.StartHook) -> layer.CommandGenerator[None]:
-        answer = self._questions.answered(hook)
+    def _answered(self, event: events.HookCompleted) -> layer.CommandGenerator[None]:
+        answer = self._questions.answered(event.command)
         if answer is None:
             return
         client = self.context.client
@@ -199,16 +165,31 @@ class SmtpLayer(layer.Layer):
         if not self.ended:
             yield from self._drive(answer)
 
-    def _client_gone(self) -> layer.CommandGenerator[None]:
+    def _hello_received(self, event: HelloReceived) -> layer.CommandGenerator[None]:
+        yield from self._drive(happenings.HelloReceived(event.name))
+
+    def _drained(self, event: Drained) -> layer.CommandGenerator[None]:
+        if event.command is self._draining:
+            yield from self._drive(happenings.Drained())
+
+    def _stop(self, _: StopRequested) -> layer.CommandGenerator[None]:
+        yield from self._drive(happenings.Stopping())
+
+    def _injected(
+        self, _: tcp_layer.TcpMessageInjected
+    ) -> layer.CommandGenerator[None]:
+        yield commands.Log("inject: an SMTP session cannot be injected into", WARNING)
+
+    def _client_gone(self, _: ClientGone) -> layer.CommandGenerator[None]:
         self._dead = True
         if Leg.CLIENT not in self._closed:
             yield from self._drive(happenings.Closed(Leg.CLIENT, reset=True))
 
     def _leg(self, conn: connection.Connection) -> Leg | None:
         """Tell which leg a connection is; None for what is closed or replaced."""
-        if conn == self.context.client:
+        if conn is self.context.client:
             leg = Leg.CLIENT
-        elif conn == self.context.server:
+        elif conn is self.context.server:
             leg = Leg.UPSTREAM
         else:
             return None
@@ -227,10 +208,7 @@ class SmtpLayer(layer.Layer):
                 upcoming = self._inbox.popleft()
                 now = self.services.clock()
                 todo = self.dialogue.handle(upcoming, now)
-                if isinstance(upcoming, happenings.Closed) or (
-                    len(self.dialogue.transcript.entries) > UNRECORDED
-                ):
-                    self._record(lambda: self._recorder.update(self.dialogue))
+                self.session_flow.update(now=isinstance(upcoming, happenings.Closed))
                 yield from self._carry_out(todo)
         finally:
             self._busy = False
@@ -241,36 +219,52 @@ class SmtpLayer(layer.Layer):
         self, todo: Iterable[effects.Effect]
     ) -> layer.CommandGenerator[None]:
         for effect in todo:
-            match effect:
-                case effects.Send():
-                    if effect.leg not in self._closed:
-                        yield commands.SendData(self._conn(effect.leg), effect.data)
-                case effects.Log():
-                    yield commands.Log(maillog.printable(effect.text), effect.level)
-                case effects.Close():
-                    yield from self._close(effect.leg)
-                case effects.OpenUpstream():
-                    yield from self._open_upstream()
-                case effects.StartTls():
-                    yield StartTls(
-                        self._conn(effect.leg),
-                        effect.name,
-                        effect.data,
-                        hold=effect.leg is Leg.CLIENT,
-                    )
-                case effects.ContinueTls():
-                    yield ContinueTls(self.context.client)
-                case effects.TransactionEnded():
-                    yield from self._transaction_ended(effect.record)
-                case effects.SessionEnded():
-                    yield from self._end()
-                case effects.PauseReading() | effects.ResumeReading():
-                    self._pace_client(pause=isinstance(effect, effects.PauseReading))
-                case effects.Pace():
-                    self._draining = Drain(self.context.server)
-                    yield self._draining
-                case _:
-                    yield from self._ask(effect)
+            if isinstance(effect, effects.Send):
+                if effect.leg not in self._closed:
+                    yield commands.SendData(self._conn(effect.leg), effect.data)
+            elif (carry_out := self._DOERS.get(type(effect))) is not None:
+                yield from carry_out(self, effect)
+            else:
+                yield from self._ask(effect)
+
+    def _log(self, effect: effects.Log) -> layer.CommandGenerator[None]:
+        yield commands.Log(maillog.printable(effect.text), effect.level)
+
+    def _close(self, effect: effects.Close) -> layer.CommandGenerator[None]:
+        yield from self._close_leg(effect.leg)
+
+    def _start_tls(self, effect: effects.StartTls) -> layer.CommandGenerator[None]:
+        conn, hold = self._conn(effect.leg), effect.leg is Leg.CLIENT
+        yield StartTls(conn, effect.name, effect.data, hold=hold)
+
+    def _continue_tls(self, _: effects.ContinueTls) -> layer.CommandGenerator[None]:
+        yield ContinueTls(self.context.client)
+
+    def _pace(self, _: effects.Pace) -> layer.CommandGenerator[None]:
+        self._draining = Drain(self.context.server)
+        yield self._draining
+
+    def _pause(self, _: effects.PauseReading) -> layer.CommandGenerator[None]:
+        yield from ()
+        self._client_paused = True
+        if Leg.CLIENT not in self._closed:
+            self.services.pacing.pause(self.context.client)
+
+    def _resume(self, _: effects.ResumeReading) -> layer.CommandGenerator[None]:
+        yield from ()
+        self._client_paused = False
+        if Leg.CLIENT not in self._closed:
+            self.services.pacing.resume(self.context.client)
+
+    def _transaction_ended(
+        self, effect: effects.TransactionEnded
+    ) -> layer.CommandGenerator[None]:
+        addresses = self.services.options.log_addresses
+        yield commands.Log(maillog.line(effect.record, addresses), INFO)
+        yield from self._raise(self.session_flow.transaction(effect.record))
+
+    def _session_ended(self, _: effects.SessionEnded) -> layer.CommandGenerator[None]:
+        yield from self._end()
 
     def _ask(self, effect: effects.Effect) -> layer.CommandGenerator[None]:
         """Ask about a message or a command.
@@ -289,7 +283,7 @@ class SmtpLayer(layer.Layer):
         else:
             yield self._unpaused(hook)
 
-    def _open_upstream(self) -> layer.CommandGenerator[None]:
+    def _open_upstream(self, _: effects.OpenUpstream) -> layer.CommandGenerator[None]:
         if self._dead:
             # Whatever is opened now would be closed by nobody.
             self._inbox.append(happenings.Opened("the client has gone"))
@@ -297,7 +291,7 @@ class SmtpLayer(layer.Layer):
         if self._dialled:
             old = self.context.server
             server = connection.Server(address=old.address)
-            self.context.server = self.flow.server_conn = server
+            self.context.server = self.session_flow.flow.server_conn = server
             self._upstream_tls.reset(server)
         server = self.context.server
         self._dialled = True
@@ -309,18 +303,12 @@ class SmtpLayer(layer.Layer):
         self._opening = commands.OpenConnection(server)
         yield self._unpaused(self._opening)
 
-    def _close(self, leg: Leg) -> layer.CommandGenerator[None]:
+    def _close_leg(self, leg: Leg) -> layer.CommandGenerator[None]:
         if leg not in self._closed:
             self._closed.add(leg)
             if leg is Leg.UPSTREAM:
                 self._opening = None
             yield commands.CloseConnection(self._conn(leg))
-
-    def _pace_client(self, *, pause: bool) -> None:
-        self._client_paused = pause
-        if Leg.CLIENT not in self._closed:
-            pacing = self.services.pacing
-            (pacing.pause if pause else pacing.resume)(self.context.client)
 
     def _set_timer(self) -> layer.CommandGenerator[None]:
         """Have us woken at the deadline.
@@ -347,84 +335,62 @@ class SmtpLayer(layer.Layer):
         command.blocking = self
         return command
 
-    # -- the record ------------------------------------------------------------------
+    def _raise(self, hook: commands.StartHook | None) -> layer.CommandGenerator[None]:
+        if hook is not None:
+            yield self._unpaused(hook)
 
-    def _transaction_ended(
-        self, record: TransactionRecord
-    ) -> layer.CommandGenerator[None]:
-        self.records.append(record)
-        self._record(lambda: self._recorder.transaction(record))
-        addresses = self.services.options.log_addresses
-        yield commands.Log(maillog.line(record, addresses), INFO)
-        news = self._record(lambda: self._recorder.update(self.dialogue))
-        if news and "tcp_message" in self.services.heard:
-            yield self._unpaused(tcp_layer.TcpMessageHook(self.flow))
+    # -- the end -----------------------------------------------------------------------
 
-    def _record(self, part: Callable[[], object]) -> object:
-        """Do a part of the record: a fault there must not cost a mail its reply."""
-        try:
-            return part()
-        except Exception as error:  # noqa: BLE001
-            logger.error("flow not complete: %s", describe(error))  # noqa: TRY400
-            return None
-
-    def _end(self) -> layer.CommandGenerator[None]:
-        """Complete the flow: smtp_end, then tcp_end (or tcp_error), once each."""
+    def _end(self, error: str | None = None) -> layer.CommandGenerator[None]:
         self.ended = True
         self._questions.drop()
-        error = self.flow.error.msg if self.flow.error else None
-        self._record(lambda: self._recorder.update(self.dialogue))
-        self._record(lambda: self._recorder.finish(self.dialogue, error))
-        if "smtp_end" in self.services.heard:
-            data = hooks.SmtpEndData(self.session, self.records, self.flow)
-            self._last_hook = hooks.SmtpEndHook(data)
-            yield self._unpaused(self._last_hook)
-        else:
-            yield from self._end_flow()
-
-    def _end_flow(self) -> layer.CommandGenerator[None]:
-        if self.flow.error is not None:
-            self._last_hook = tcp_layer.TcpErrorHook(self.flow)
-        elif "tcp_end" in self.services.heard:
-            self._last_hook = tcp_layer.TcpEndHook(self.flow)
-        else:
-            self._flow_ended()
-            return
-        yield self._unpaused(self._last_hook)
-
-    def _flow_ended(self) -> None:
-        self._last_hook = None
-        self.flow.live = False
-        self._on_end()
+        yield from self._raise(self.session_flow.end(error))
 
     def _after_the_end(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Take nothing but the completion of the last hooks."""
-        if not isinstance(event, events.HookCompleted):
-            return
-        if event.command is not self._last_hook:
-            return
-        if isinstance(self._last_hook, hooks.SmtpEndHook):
-            yield from self._end_flow()
-        else:
-            self._flow_ended()
+        if isinstance(event, events.HookCompleted):
+            yield from self._raise(self.session_flow.after(event.command))
 
     def fail(self, error: BaseException) -> layer.CommandGenerator[None]:
         """End the session because of a fault of ours: 421, both legs closed, logged."""
-        yield commands.Log(f"SMTP session failed: {describe(error)}", ERROR)
+        yield commands.Log(f"SMTP session failed: {maillog.describe(error)}", ERROR)
         if Leg.CLIENT not in self._closed:
             yield commands.SendData(self.context.client, INTERNAL_ERROR.to_octets())
         yield from self.abandon(error)
 
     def abandon(self, error: BaseException) -> layer.CommandGenerator[None]:
         """Close both legs without a word and end the flow with an error."""
-        yield from self._close(Leg.CLIENT)
-        yield from self._close(Leg.UPSTREAM)
+        yield from self._close_leg(Leg.CLIENT)
+        yield from self._close_leg(Leg.UPSTREAM)
         if not self.ended:
-            self.flow.error = flow.Error(f"smtpguard failed: {type(error).__name__}")
-            yield from self._end()
+            yield from self._end(f"smtpguard failed: {type(error).__name__}")
 
+    _TAKERS: ClassVar[dict[type[events.Event], Any]] = {
+        events.ConnectionClosed: _peer_closed,
+        events.DataReceived: _received,
+        events.HookCompleted: _answered,
+        events.OpenConnectionCompleted: _opened,
+        events.Start: _start,
+        events.Wakeup: _woken,
+        tcp_layer.TcpMessageInjected: _injected,
+        ClientGone: _client_gone,
+        Drained: _drained,
+        HelloReceived: _hello_received,
+        StartTlsCompleted: _tls_finished,
+        StopRequested: _stop,
+    }
+    """Who takes which event; others are not for this layer."""
 
-def describe(error: BaseException) -> str:
-    """Return a traceback that is safe to log: it may quote what a peer has sent."""
-    lines = "".join(traceback.format_exception(error)).splitlines()
-    return "\n".join(maillog.printable(line) for line in lines)
+    _DOERS: ClassVar[dict[type[effects.Effect], Any]] = {
+        effects.Close: _close,
+        effects.ContinueTls: _continue_tls,
+        effects.Log: _log,
+        effects.OpenUpstream: _open_upstream,
+        effects.Pace: _pace,
+        effects.PauseReading: _pause,
+        effects.ResumeReading: _resume,
+        effects.SessionEnded: _session_ended,
+        effects.StartTls: _start_tls,
+        effects.TransactionEnded: _transaction_ended,
+    }
+    """Who carries out which effect; others are questions."""

@@ -7,6 +7,7 @@ quote in an address must not make a second line or a second field (attacks P1).
 from __future__ import annotations
 
 import hashlib
+import traceback
 from typing import TYPE_CHECKING, Literal
 
 
@@ -56,6 +57,12 @@ def printable(text: str) -> str:
         return text
     escaped = text.encode("unicode_escape", "backslashreplace").decode("ascii")
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in escaped)
+
+
+def describe(error: BaseException) -> str:
+    """Return a traceback that is safe to log: it may quote what a peer has sent."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return "\n".join(printable(line) for line in lines)
 
 
 def _recipients(record: TransactionRecord, addresses: Addresses) -> str:

@@ -1,4 +1,4 @@
-"""Certificates of mitmproxy's CA for clients: mitmproxy's own, and one with a P-256 key.
+"""Certificates of mitmproxy's CA for clients: its own, and one with a P-256 key.
 
 mitmproxy signs all its leaf certificates with the key of its CA, RSA 2048 as it comes.
 A signature with that key is the dearest part of a session; with P-256 it takes a tenth

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 MAX_DOWNGRADES = 4096
 """Upstreams remembered as dialled in clear; in transparent mode clients choose them."""
+MAX_WAITING = 64
+"""Clients over a limit that may wait for another one to go."""
+WAIT_SECONDS = 1.0
 _ID_BITS = 20
 
 
@@ -57,6 +60,8 @@ class Registry:
         self._connected: set[str] = set()
         self._next_id = secrets.randbits(_ID_BITS)
         self._changed: asyncio.Event | None = None
+        self._room: asyncio.Event | None = None
+        self._waiting = 0
 
     def new_id(self) -> str:
         """Return a session id: short, unique in this process, rarely met again."""
@@ -77,6 +82,31 @@ class Registry:
             self._networks[network] += 1
         return ""
 
+    async def admit_in_time(
+        self, client: Client, options: GuardOptions, *, trusted: bool
+    ) -> str:
+        """Count a client in, once another one has gone if it cannot be now.
+
+        A client that ends a session and begins the next at once is here twice for a
+        moment. A few may wait for a moment; a crowd is refused.
+        """
+        refused = self.admit(client, options, trusted=trusted)
+        if not refused or self._waiting >= MAX_WAITING:
+            return refused
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while refused:
+                    self._room = self._room or asyncio.Event()
+                    self._room.clear()
+                    await self._room.wait()
+                    refused = self.admit(client, options, trusted=trusted)
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting -= 1
+        return refused
+
     def session_ended(self, client: Client) -> None:
         """Count a client out: it may be back before its connection is closed.
 
@@ -96,8 +126,9 @@ class Registry:
         self.session_ended(client)
 
     def _notify(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
+        for event in (self._changed, self._room):
+            if event is not None:
+                event.set()
 
     async def idle(self, seconds: float) -> bool:
         """Wait until the last connection is closed and its flow is saved."""

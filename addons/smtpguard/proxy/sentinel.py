@@ -18,7 +18,7 @@ from mitmproxy.proxy import mode_specs
 
 from smtpguard.options import DEFAULT_PORTS, misspelt
 from smtpguard.proxy import entry
-from smtpguard.proxy.layer import describe
+from smtpguard.proxy.maillog import describe
 from smtpguard.proxy.pacing import Transports, close_leftover, handler_of
 from smtpguard.proxy.record import Recorder
 from smtpguard.proxy.registry import Registry
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
     from smtpguard.model.decider import Decider
+    from smtpguard.model.session import SessionFacts
     from smtpguard.options import GuardOptions
     from smtpguard.proxy.hooks import SmtpMessageData
 
@@ -108,7 +109,7 @@ class Sentinel:
 
     # -- clients ---------------------------------------------------------------------
 
-    def client_connected(self, client: Client) -> None:
+    async def client_connected(self, client: Client) -> None:
         """Take a new connection over if it is SMTP."""
         if client.error:
             return
@@ -120,17 +121,27 @@ class Sentinel:
         if isinstance(client.proxy_mode, mode_specs.Socks5Mode):
             found.layers.clear()
             handler.layer = SmtpSocks(found, self._behind_socks)
-            client.error = None
-            return
-        if not entry.is_smtp(found, self._ports):
-            client.error = None
-            return
-        if (guard := self._guard_on_duty()) is None:
-            client.error = "smtpguard has no rules to judge by"
-            return
-        found.layers.clear()
-        handler.layer = self._enter(found, guard)
+        elif entry.is_smtp(found, self._ports):
+            taken = await self._take_over(found)
+            if taken is None:
+                client.error = "smtpguard has no rules to judge by"
+                return
+            handler.layer = taken
         client.error = None
+
+    async def _take_over(self, found: context.Context) -> layer.Layer | None:
+        """Return our layer for a new connection; None while nobody is on duty."""
+        if (guard := self._guard_on_duty()) is None:
+            return None
+        session = entry.describe_session(found, self.registry.new_id())
+        refused = await self.registry.admit_in_time(
+            found.client, guard.options, trusted=_is_trusted(guard, session)
+        )
+        # Whoever had to wait may find nobody on duty any more.
+        if (guard := self._guard_on_duty()) is None:
+            return None
+        found.layers.clear()
+        return self._enter(found, session, guard, refused)
 
     def _behind_socks(self, found: context.Context) -> layer.Layer | None:
         """Take over what a SOCKS client asks for, if it is SMTP."""
@@ -139,7 +150,11 @@ class Sentinel:
             return None
         try:
             if (guard := self._guard_on_duty()) is not None:
-                return self._enter(found, guard)
+                session = entry.describe_session(found, self.registry.new_id())
+                refused = self.registry.admit(
+                    found.client, guard.options, trusted=_is_trusted(guard, session)
+                )
+                return self._enter(found, session, guard, refused)
         except Exception as error:  # noqa: BLE001 - refused, never relayed
             logger.error("SMTP client refused: %s", describe(error))  # noqa: TRY400
         del found.layers[1:]
@@ -194,25 +209,27 @@ class Sentinel:
         guard = self._guard
         return guard is not None and guard.judge_at_once(data)
 
-    def _enter(self, found: context.Context, guard: Guard) -> layer.Layer:
-        """Return the layer that takes a connection over."""
-        client = found.client
-        registry = self.registry
-        session = entry.describe_session(found, registry.new_id())
-        trusted = guard.decider.trusted(session.client) is not None
-        refused = registry.admit(client, guard.options, trusted=trusted)
+    def _enter(
+        self, found: context.Context, session: SessionFacts, guard: Guard, refused: str
+    ) -> layer.Layer:
+        """Return the layer that takes a connection over, or refuses it."""
         if refused:
             logger.warning("SMTP client %s refused: %s", session.client[0], refused)
             return entry.Refusal(found, replies.TOO_MANY_CONNECTIONS)
         services = Services(
-            registry=registry,
+            registry=self.registry,
             options=guard.options,
-            pacing=Transports(client),
+            pacing=Transports(found.client),
             make_recorder=Recorder,
             decider=guard.decider,
             judge_at_once=self._judge_at_once,
-            heard=registry.listeners.heard(),
+            heard=self.registry.listeners.heard(),
         )
         made = entry.Entry(found, session, services)
-        registry.entries[client.id] = made
+        self.registry.entries[found.client.id] = made
         return made
+
+
+def _is_trusted(guard: Guard, session: SessionFacts) -> bool:
+    """Whether a client speaks for many others (PROXY, XCLIENT)."""
+    return guard.decider.trusted(session.client) is not None

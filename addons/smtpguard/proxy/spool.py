@@ -134,8 +134,9 @@ class FileSpool:
             dir=self._directory, buffering=0
         )
         try:
-            for piece in (*self._pieces, self._tail):
+            for piece in self._pieces:
                 _write_all(file, piece)
+            _write_all(file, self._tail)
         except OSError:
             file.close()
             raise

@@ -85,13 +85,17 @@ class TlsPolicy:
         offer.ssl_conn.set_connect_state()
 
     def _minted(self, session: Context, kind: ContextKind) -> SSL.Context:
-        """Return a context with a certificate of mitmproxy's CA."""
-        entry = mint(session)
-        key = ("minted", entry.cert.fingerprint(), kind)
+        """Return a context with a certificate of mitmproxy's CA.
+
+        By all that mitmproxy makes the certificate's names from.
+        """
+        client, server = session.client, session.server
+        upstream = [cert.fingerprint() for cert in server.certificate_list[:1]]
+        key = (kind, *upstream, client.sni, client.sockname[0], server.address)
 
         def make() -> SSL.Context:
             context = new_context(kind)
-            use_minted(context, entry)
+            use_minted(context, mint(session))
             return context
 
         return self._cache.get(key, make)

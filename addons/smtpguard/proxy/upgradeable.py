@@ -21,7 +21,7 @@ from OpenSSL import SSL
 
 from smtpguard.model.session import TlsFacts
 from smtpguard.proxy.hello import MAX_OCTETS
-from smtpguard.proxy.tlsfacts import is_address, reason, verify_text
+from smtpguard.proxy.tlsfacts import is_address, reason, unread, unsent, verify_text
 from smtpguard.proxy.upgrade import (
     ContinueTls,
     Provide,
@@ -97,7 +97,7 @@ class Upgradeable(tls.TLSLayer):
             self._waiting = None
             yield from self._run(waiting[1])
         elif (
-            isinstance(event, events.ConnectionEvent) and event.connection == self.conn
+            isinstance(event, events.ConnectionEvent) and event.connection is self.conn
         ):
             if isinstance(event, events.DataReceived):
                 yield from self._receive(event)
@@ -110,15 +110,17 @@ class Upgradeable(tls.TLSLayer):
 
     def event_to_child(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Hand an event to the child, after those that it is still working on."""
-        self._child_events.append(event)
         if self._child_busy:
+            self._child_events.append(event)
             return
         self._child_busy = True
         try:
-            while self._child_events:
-                upcoming = self._child_events.popleft()
-                for command in self.child_layer.handle_event(upcoming):
+            while True:
+                for command in self.child_layer.handle_event(event):
                     yield from self._handle_command(command)
+                if not self._child_events:
+                    return
+                event = self._child_events.popleft()
         finally:
             self._child_busy = False
 
@@ -153,7 +155,7 @@ class Upgradeable(tls.TLSLayer):
         self, command: commands.Command
     ) -> layer.CommandGenerator[None]:
         if not isinstance(command, commands.ConnectionCommand) or (
-            command.connection != self.conn
+            command.connection is not self.conn
         ):
             yield command
             return
@@ -308,6 +310,8 @@ class Upgradeable(tls.TLSLayer):
         while not closed:
             try:
                 clear.append(self.tls.recv(RECORD_READ))
+                if not unread(self.tls):
+                    break
             except SSL.WantReadError:
                 break
             except SSL.ZeroReturnError:
@@ -326,6 +330,11 @@ class Upgradeable(tls.TLSLayer):
             self._told_closed = True
             self.conn.state &= ~connection.ConnectionState.CAN_READ
             yield from self.event_to_child(events.ConnectionClosed(self.conn))
+
+    def tls_interact(self) -> layer.CommandGenerator[None]:
+        """Send what OpenSSL has to say, in one piece."""
+        if waiting := unsent(self.tls):
+            yield commands.SendData(self.conn, self.tls.bio_read(waiting))
 
     def _break(self, error: SSL.Error) -> layer.CommandGenerator[None]:
         """End a connection whose encryption does not hold any more."""

@@ -47,6 +47,7 @@ def read_script(script: Script) -> Recording:
         name=script.name,
         session={
             "id": "script",
+            "destination": ["192.0.2.9", 25],
             "reverse_name": script.header("name"),
             "client": reader.introduced,
         },

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from smtpguard.inspected import Inspected
+from smtpguard.model.decision import Action, TraceStep
+from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.wire import replies
+from tests.judging import (
+    PLAIN,
+    TEXT_PART,
+    attachment,
+    judge_message,
+    mixed,
+    names,
+    octets,
+    rules,
+)
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+KEYS = [
+    "file",
+    "size",
+    "sha256",
+    "policy",
+    "disposition",
+    "reply",
+    "rule",
+    "action",
+    "ambiguous",
+    "defects",
+    "parts",
+    "findings",
+    "output_sha256",
+    "spam",
+    "trace",
+]
+MAIL = mixed(TEXT_PART, attachment("tool.exe"))
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def inspected(
+    said: Disposition, data: bytes | None = PLAIN, file: str = "a.eml"
+) -> Inspected:
+    size, digest = (len(data), sha256(data)) if data else (0, "")
+    return Inspected(file, data, size, digest, "inbound", said)
+
+
+def after(action: str, file: str = "a.eml") -> Inspected:
+    text = rules(names(f'{{match: "*.exe", action: {action}}}'))
+    return inspected(judge_message(text, MAIL), MAIL, file)
+
+
+UNREAD = Disposition(Outcome.REJECTED, replies.MESSAGE_TOO_LARGE)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [after("allow"), after("strip"), after("deny"), inspected(UNREAD, None)],
+    ids=["relayed", "modified", "rejected", "not even read"],
+)
+def test_json_has_every_key_in_the_order_of_the_contract(result: Inspected) -> None:
+    """product.md 10."""
+    assert list(result.to_json()) == KEYS
+    assert json.loads(json.dumps(result.to_json())) == result.to_json()
+
+
+def test_json_of_a_message_that_is_changed() -> None:
+    result = after("strip")
+    record = result.to_json()
+    assert record["disposition"] == "modified"
+    assert record["reply"] == "250 2.0.0 OK"
+    assert (record["rule"], record["action"]) == ("filenames:1", "strip")
+    assert (record["size"], record["sha256"]) == (len(MAIL), sha256(MAIL))
+    assert record["output_sha256"] == sha256(octets(result.disposition))
+    assert record["output_sha256"] != record["sha256"]
+    assert (record["ambiguous"], record["findings"], record["spam"]) == (
+        False,
+        [],
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "disposition", "reply", "has_output"),
+    [
+        ("allow", "relayed", "250 2.0.0 OK", True),
+        (
+            "deny",
+            "rejected",
+            "550 5.7.1 Message refused by policy (id 5f3a.2)",
+            False,
+        ),
+        ("tempfail", "deferred", "451 4.7.1 Try again later", False),
+        ("discard", "discarded", "250 2.0.0 OK", False),
+        ("drop", "dropped", "", False),
+    ],
+)
+def test_json_tells_what_the_client_hears_and_what_goes_on(
+    action: str, disposition: str, reply: str, *, has_output: bool
+) -> None:
+    record = after(action).to_json()
+    assert (record["disposition"], record["reply"]) == (disposition, reply)
+    assert record["output_sha256"] == (sha256(MAIL) if has_output else "")
+
+
+def test_trace_is_told_on_request() -> None:
+    result = after("strip")
+    assert result.to_json()["trace"] == []
+    (*_, last) = result.to_json(explain=True)["trace"]
+    assert last == {
+        "rule": "filenames:1",
+        "part": "1.2",
+        "matched": True,
+        "reason": '"tool.exe" is "*.exe"',
+        "place": "test.yaml:6",
+    }
+
+
+def test_line_tells_file_outcome_rule_and_parts() -> None:
+    assert after("strip").line() == ("a.eml  modified  filenames:1 strip  1.2 tool.exe")
+    assert after("deny").line() == (
+        "a.eml  rejected  filenames:1 deny  "
+        "550 5.7.1 Message refused by policy (id 5f3a.2)"
+    )
+    assert after("allow").line() == "a.eml  relayed"
+
+
+def test_explanation_has_a_line_for_each_rule() -> None:
+    steps = (
+        TraceStep("rcpt_to:1", matched=None, reason="@own is not known", place="r:9"),
+        TraceStep("filenames:1", matched=False, reason="no name", part="1.2"),
+        TraceStep("filenames:2", matched=True, reason="esc \x1b", place="r:11"),
+    )
+    said = Disposition(Outcome.RELAYED, trace=steps)
+    assert inspected(said).explanation() == [
+        "    ?   rcpt_to:1  @own is not known  (r:9)",
+        "    no  filenames:1 part 1.2  no name",
+        r"    yes filenames:2  esc \x1b  (r:11)",
+    ]
+
+
+def test_names_from_files_and_mails_do_not_reach_the_terminal_raw() -> None:
+    """attacks.md P1."""
+    text = rules(names('{match: "*.exe", action: strip}'))
+    mail = mixed(attachment("\x1b[2Jx.exe"))
+    line = inspected(judge_message(text, mail), mail, "\x1b]0;y\x07.eml").line()
+    assert line.isprintable()
+
+
+# ------------------------------------------------------------------------------ output
+
+
+def test_output_is_what_would_go_upstream(tmp_path: Path) -> None:
+    result = after("strip")
+    path = result.write(tmp_path / "new" / "folder")
+    assert path is not None
+    assert path.read_bytes() == octets(result.disposition)
+    unchanged = after("allow").write(tmp_path)
+    assert unchanged is not None
+    assert unchanged.read_bytes() == MAIL
+
+
+@pytest.mark.parametrize("action", ["deny", "tempfail", "discard", "drop"])
+def test_nothing_is_written_of_what_would_not_go_upstream(
+    tmp_path: Path, action: str
+) -> None:
+    assert after(action).write(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_two_messages_have_one_name(tmp_path: Path) -> None:
+    files = [
+        "a/x.eml",
+        "b/x.eml",
+        "a/x.msg",
+        "box#1",
+        "box#2",
+        "a/x#1",
+        "é.eml",
+        "è.eml",
+        "\udcff.eml",
+        "\udcfe.eml",
+        "." * 3,
+        "n" * 255,
+        "n" * 254 + "m",
+    ]
+    paths = {after("allow", file).write(tmp_path) for file in files}
+    assert len(paths) == len(files)
+    assert {path.parent for path in paths if path} == {tmp_path}
+    assert all(path.name.isascii() and path.suffix == ".eml" for path in paths if path)
+    # Neither hidden nor taken for an option.
+    assert all(path.name[0].isalnum() for path in paths if path)
+
+
+def test_the_same_message_has_the_same_name_again(tmp_path: Path) -> None:
+    first = after("allow", "a/x.eml").write(tmp_path)
+    assert after("strip", "a/x.eml").write(tmp_path) == first
+    assert first is not None
+    assert first.name.startswith("x-")
+
+
+def test_dropped_parts_of_the_line_are_only_those_stripped() -> None:
+    said = Disposition(
+        Outcome.MODIFIED,
+        rule="filenames:1",
+        action=Action.STRIP,
+        report={
+            "parts": [
+                {
+                    "path": "1.1",
+                    "names": ["a.txt"],
+                    "type": "x/y",
+                    "action": "allow",
+                },
+                {"path": "1.2", "names": [], "type": "a/b", "action": "strip"},
+            ]
+        },
+    )
+    assert inspected(said).line() == "a.eml  modified  filenames:1 strip  1.2 a/b"

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from smtpguard import __version__, loading
+from smtpguard.errors import RulesError
+from smtpguard.loading import check_rules, default_rules, load_pipeline, local_time
+from smtpguard.options import rules_path
+
+
+ROOT = Path(__file__).resolve().parent.parent
+GOOD = """\
+version: 1
+domains: [own.test]
+lists:
+  staff: {file: staff.txt}
+policies:
+  - name: only
+    identity: xclient
+    rcpt_to:
+      - {match: ["@staff", "postmaster@own.test"], action: allow}
+      - {match: "*", action: deny}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "rules.yaml").write_text(GOOD)
+    (tmp_path / "staff.txt").write_text("a@own.test\nb@own.test\n")
+    return tmp_path
+
+
+def test_a_rule_file_is_loaded_with_the_files_it_names(folder: Path) -> None:
+    pipeline = load_pipeline(str(folder / "rules.yaml"), "mx.test")
+    assert pipeline.own_name == "mx.test"
+    assert [Path(file).name for file in pipeline.rules.files] == [
+        "rules.yaml",
+        "staff.txt",
+    ]
+
+
+def test_a_broken_file_raises_with_every_problem(folder: Path) -> None:
+    text = GOOD.replace("deny", "dney").replace("xclient", "xcleint")
+    (folder / "rules.yaml").write_text(text)
+    with pytest.raises(RulesError) as caught:
+        load_pipeline(str(folder / "rules.yaml"))
+    assert [problem.line for problem in caught.value.problems] == [7, 10]
+
+
+def test_a_reload_keeps_a_list_that_shrank_too_much(folder: Path) -> None:
+    (folder / "staff.txt").write_text(
+        "".join(f"u{number}@own.test\n" for number in range(100))
+    )
+    old = load_pipeline(str(folder / "rules.yaml"))
+    (folder / "staff.txt").write_text("u1@own.test\n")
+    new = load_pipeline(str(folder / "rules.yaml"), previous=old)
+    assert [problem.slug for problem in new.rules.warnings] == ["list-shrank"]
+    assert [len(one.entries) for one in new.rules.file_lists] == [100]
+
+
+def test_check_tells_errors_and_where_there_are_none_warnings(folder: Path) -> None:
+    path = folder / "rules.yaml"
+    assert check_rules(str(path)) == ()
+    path.write_text(GOOD.replace("identity: xclient", "identity: none"))
+    assert [(one.slug, one.severity) for one in check_rules(str(path))] == [
+        ("no-identity", "warning")
+    ]
+    assert [one.slug for one in check_rules(str(folder / "none.yaml"))] == [
+        "cannot-read"
+    ]
+
+
+def test_local_time_has_a_zone() -> None:
+    assert local_time().utcoffset() is not None
+
+
+def test_the_default_rules_of_a_working_copy_lie_beside_addons() -> None:
+    assert default_rules() == ROOT / "rules" / "default.yaml"
+    assert not [
+        one for one in check_rules(str(default_rules())) if one.severity == "error"
+    ]
+
+
+def test_option_and_command_line_mean_the_same_default() -> None:
+    assert rules_path("") == default_rules()
+
+
+def test_the_default_rules_of_a_wheel_lie_in_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site-packages" / "smtpguard"
+    (package / "rules").mkdir(parents=True)
+    (package / "rules" / "default.yaml").write_text("version: 1\n")
+    monkeypatch.setattr(loading, "__file__", str(package / "loading.py"))
+    assert default_rules() == package / "rules" / "default.yaml"
+
+
+def test_an_editable_install_copies_nothing(tmp_path: Path) -> None:
+    """A copy of the rules would grow old, and be taken for part of the package."""
+    build = "import sys, hatchling.build as b; print(b.build_editable(sys.argv[1]))"
+    subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("smtpguard-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.partition("/")[0] for name in names} == {
+        "_smtpguard.pth",
+        f"smtpguard-{__version__}.dist-info",
+    }
+
+
+@pytest.mark.slow
+def test_the_wheel_has_the_package_with_the_rules_and_works(tmp_path: Path) -> None:
+    """Built as an installer would, and run from the archive itself."""
+    built = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "hatchling",
+            "build",
+            "-t",
+            "wheel",
+            "-d",
+            str(tmp_path),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("smtpguard-*.whl")
+    unpacked = tmp_path / "unpacked"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(unpacked)
+    names = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*")}
+    assert "smtpguard/rules/default.yaml" in names
+    assert "smtpguard/py.typed" in names
+    assert "smtpguard.py" not in names
+    checked = subprocess.run(
+        [sys.executable, "-m", "smtpguard", "check"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(unpacked), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert str(unpacked / "smtpguard/rules/default.yaml") in checked.stdout
