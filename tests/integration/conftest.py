@@ -26,6 +26,7 @@ from tests.integration.bed.process import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from tests.integration.bed.guard import Program
     from tests.integration.bed.mails import Mail, Tls
     from tests.integration.bed.netns import Namespace, Network
     from tests.integration.bed.told import Told
@@ -50,7 +51,10 @@ NAMES = ("mail.example.test", "localhost", "127.0.0.1", "::1", "10.91.2.2", "fd9
 
 
 class StartGuard(Protocol):
-    """Start a mitmdump; see ``bed.guard.start_mitmdump`` for the arguments."""
+    """Start a proxy; see ``bed.guard.start_mitmdump`` for the arguments.
+
+    The upstreams' authority is trusted unless ``upstream_trust`` names another one.
+    """
 
     def __call__(
         self,
@@ -60,6 +64,8 @@ class StartGuard(Protocol):
         namespace: Namespace | None = None,
         port: int = 0,
         wait: bool = True,
+        program: Program = "mitmdump",
+        upstream_trust: Path | None = None,
     ) -> Guard: ...
 
 
@@ -221,6 +227,8 @@ def start_unowned_guard(
         namespace: Namespace | None = None,
         port: int = 0,
         wait: bool = True,
+        program: Program = "mitmdump",
+        upstream_trust: Path | None = None,
     ) -> Guard:
         return start_mitmdump(
             fresh_folder(),
@@ -230,8 +238,9 @@ def start_unowned_guard(
             options,
             namespace=namespace,
             port=port,
-            upstream_trust=authority.certificate,
+            upstream_trust=upstream_trust or authority.certificate,
             wait=wait,
+            program=program,
         )
 
     return call

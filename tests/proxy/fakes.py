@@ -14,7 +14,7 @@ from smtpguard.model.session import SessionFacts
 from smtpguard.model.settings import Refusal, Settings, TrustedClient
 from smtpguard.options import GuardOptions
 from smtpguard.proxy.registry import Registry
-from smtpguard.proxy.services import Services
+from smtpguard.proxy.services import Drain, Services
 from tests.proxy.playbook import Clock
 
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from smtpguard.model.envelope import Envelope
     from smtpguard.model.mailbox import Path
 
+
+HEARD = ("smtp_message", "smtp_start", "tcp_end", "tcp_start")
+"""What another addon and a recording listen to."""
 
 type Script = Callable[[happenings.Event], Iterable[effects.Effect]]
 
@@ -68,6 +71,7 @@ class FakePacing:
     def __init__(self) -> None:
         self.reset: set[str] = set()
         self.calls: list[tuple[str, str]] = []
+        self.drains: list[Drain] = []
 
     def tune(self, connection: Connection) -> None:
         self.calls.append(("tune", connection.id))
@@ -80,6 +84,10 @@ class FakePacing:
 
     def was_reset(self, connection: Connection) -> bool:
         return connection.id in self.reset
+
+    def drain(self, command: Drain) -> None:
+        self.calls.append(("drain", command.connection.id))
+        self.drains.append(command)
 
     def count(self, call: str) -> int:
         return sum(name == call for name, _ in self.calls)
@@ -154,7 +162,7 @@ def new_services(
     tmp: FilePath,
     clock: Clock,
     *,
-    heard: Iterable[str] = (),
+    heard: Iterable[str] = HEARD,
     recorders: list[FakeRecorder] | None = None,
 ) -> Services:
     """Return services whose recorders are kept in ``recorders``."""

@@ -148,7 +148,7 @@ class Sink:
         self._controller = Listening(self, hostname="127.0.0.1", port=self.port)
         self._controller.start()
 
-    async def handle_DATA(  # noqa: N802 - aiosmtpd's name
+    async def handle_DATA(
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         content = envelope.original_content

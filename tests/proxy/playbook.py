@@ -17,6 +17,8 @@ from mitmproxy import options
 from mitmproxy.connection import Client, Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, context, events, layer
 
+from smtpguard.proxy.services import Drain
+
 
 class Clock:
     """A time that only tests move."""
@@ -61,6 +63,8 @@ class World:
         self.handlers: dict[str, Callable[[Any], None]] = {}
         self.held_hooks: set[str] = set()
         self.hold_openings = False
+        self.is_partial = False
+        """The top layer is not the one that mitmproxy would have."""
         self.pending: list[commands.Command] = []
         self.logs: list[tuple[int, str]] = []
         self.wakeups: list[tuple[float, commands.RequestWakeup]] = []
@@ -164,6 +168,8 @@ class World:
                     self._queue.append(self._opened(command, error))
             case commands.StartHook():
                 self._raise(command)
+            case Drain() if self.is_partial:
+                pass  # the entry layer's, which is not there
             case commands.ConnectionCommand():
                 self._act(command)
             case _:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from mitmproxy.connection import ConnectionState
-from mitmproxy.proxy import commands, context, events, mode_specs
+from mitmproxy.proxy import commands, context, events, layer, mode_specs
 from mitmproxy.test import taddons
 
 from smtpguard.model.reply import Reply
@@ -16,7 +16,7 @@ from smtpguard.model.settings import Refusal as PolicyRefusal
 from smtpguard.model.settings import Settings, TrustedClient
 from smtpguard.proxy import entry
 from smtpguard.proxy.entry import Entry, Refusal
-from smtpguard.proxy.services import ClientGone, StopRequested
+from smtpguard.proxy.services import ClientGone, Drain, StopRequested
 from smtpguard.wire import replies
 from tests.proxy.fakes import AllowAll, FakePacing, new_services, new_session
 from tests.proxy.playbook import World, make_context
@@ -177,6 +177,92 @@ def test_a_client_that_leaves_before_the_session_is_forgotten(door: Door) -> Non
     assert door.world.opened == []
 
 
+def test_where_nobody_else_listens_the_session_begins_at_once(tmp_path: Path) -> None:
+    door = Door(tmp_path)
+    door.layer.services = replace(door.services, heard=frozenset(), decider=AllowAll())
+    door.start()
+
+    assert door.world.hooks == []
+    assert door.world.opened == [door.context.server]
+
+
+def test_behind_another_layer_nothing_begins_at_once(tmp_path: Path) -> None:
+    """socks5: the proxy's answer comes after our start."""
+    door = Door(tmp_path)
+    door.layer.services = replace(door.services, heard=frozenset(), decider=AllowAll())
+    door.context.layers.insert(0, Speaker(door.context))
+    door.start()
+
+    assert [hook.name for hook in door.world.hooks] == ["smtp_start"]
+
+
+# -- what is sent ----------------------------------------------------------------------
+
+
+class Speaker(layer.Layer):
+    """Says what the test wants."""
+
+    def __init__(self, made: context.Context, *said: commands.Command) -> None:
+        super().__init__(made)
+        self.said = said
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        yield from self.said
+
+
+def says(door: Door, *said: commands.Command) -> list[commands.Command]:
+    door.decide(AllowAll()).start()
+    door.layer._child = Speaker(door.context, *said)
+    return list(door.layer.handle_event(events.DataReceived(door.client, b"x")))
+
+
+def test_what_is_sent_in_one_event_leaves_in_one_piece(door: Door) -> None:
+    client, server = door.client, door.context.server
+    done = says(
+        door,
+        commands.SendData(client, b"221 bye\r\n"),
+        commands.SendData(server, b"QUIT\r\n"),
+        commands.SendData(client, b"close_notify"),
+    )
+
+    assert [(c.connection, c.data) for c in done] == [  # type: ignore[attr-defined]
+        (client, b"221 bye\r\nclose_notify"),
+        (server, b"QUIT\r\n"),
+    ]
+
+
+def test_what_is_sent_leaves_before_what_follows_it(door: Door) -> None:
+    closing = commands.CloseConnection(door.client)
+    done = says(door, commands.SendData(door.client, b"221 bye\r\n"), closing)
+
+    assert isinstance(done[0], commands.SendData)
+    assert done[1] is closing
+
+
+def test_a_drain_is_asked_for_after_what_was_sent(door: Door) -> None:
+    drain = Drain(door.context.server)
+    done = says(door, commands.SendData(door.context.server, b"x"), drain)
+
+    pacing = door.services.pacing
+    assert isinstance(pacing, FakePacing)
+    assert pacing.drains == [drain]
+    assert [type(command) for command in done] == [commands.SendData]
+
+
+def test_what_was_sent_before_a_fault_still_leaves(door: Door) -> None:
+    class Breaking(Speaker):
+        def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+            yield commands.SendData(self.context.client, b"250 ok\r\n")
+            explode()
+
+    door.decide(AllowAll()).start()
+    door.layer._child = Breaking(door.context)
+    door.world.receive(door.client, b"x")
+
+    assert door.world.take(door.client).startswith(b"250 ok\r\n")
+    assert door.world.is_closed(door.client)
+
+
 # -- not inspected ---------------------------------------------------------------------
 
 
@@ -270,7 +356,7 @@ def test_the_flow_of_broken_layers_is_ended_after_smtp_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     door = Door(tmp_path)
-    door.services = replace(door.services, heard=frozenset({"smtp_end"}))
+    door.services = replace(door.services, heard=frozenset({"smtp_end", "smtp_start"}))
     door.layer.services = door.services
     door.decide(AllowAll()).start()
     assert door.layer._stack is not None
@@ -280,7 +366,7 @@ def test_the_flow_of_broken_layers_is_ended_after_smtp_end(
     names = [hook.name for hook in door.world.hooks]
     assert names[-2:] == ["smtp_end", "tcp_error"]
     assert door.layer.smtp is not None
-    assert not door.layer.smtp.flow.live
+    assert not door.layer.smtp.session_flow.flow.live
 
 
 def test_nothing_reaches_broken_layers_any_more(

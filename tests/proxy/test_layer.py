@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from smtpguard.dialogue import events as happenings
 from smtpguard.model.content import MemorySpool
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.model.session import Leg
-from smtpguard.proxy.layer import UNRECORDED, SmtpLayer
-from smtpguard.proxy.services import ClientGone, StopRequested
+from smtpguard.proxy.layer import SmtpLayer
+from smtpguard.proxy.services import ClientGone, Drain, Drained, StopRequested
+from smtpguard.proxy.sessionflow import UNRECORDED
 from smtpguard.proxy.starttls import ClientTls, UpstreamTls
 from tests.proxy.fakes import (
+    HEARD,
     FakeDialogue,
     FakePacing,
     FakeRecorder,
@@ -43,9 +46,10 @@ class FakeTransaction:
 class Stage:
     """A layer on stage: what the dialogue is to do stands in ``on``."""
 
-    def __init__(self, tmp: Path, *, heard: Iterable[str] = ()) -> None:
+    def __init__(self, tmp: Path, *, heard: Iterable[str] = HEARD) -> None:
         self.context = make_context(server_open=False)
         self.world = World(self.context)
+        self.world.is_partial = True
         self.on: dict[type, list[effects.Effect]] = {}
         self.dialogue = FakeDialogue(self._script)
         self.recorders: list[FakeRecorder] = []
@@ -112,7 +116,7 @@ def test_start_begins_the_flow_and_the_dialogue(stage: Stage) -> None:
     assert stage.names() == ["tcp_start"]
     assert stage.dialogue.seen == [happenings.Started()]
     assert stage.world.take(stage.client) == b"220 hi\r\n"
-    assert stage.smtp.flow.live
+    assert stage.smtp.session_flow.flow.live
 
 
 def test_octets_of_both_legs_reach_the_dialogue(stage: Stage) -> None:
@@ -176,7 +180,7 @@ def test_stopping_is_passed_on(stage: Stage) -> None:
 def test_injected_messages_are_refused_visibly(stage: Stage) -> None:
     stage.start()
     message = tcp.TCPMessage(True, b"MAIL FROM:<evil@example>\r\n")
-    stage.world.feed(TcpMessageInjected(stage.smtp.flow, message))
+    stage.world.feed(TcpMessageInjected(stage.smtp.session_flow.flow, message))
 
     assert stage.dialogue.of(happenings.Received) == []
     assert "cannot be injected" in stage.world.logged()
@@ -238,7 +242,7 @@ def test_dialling_again_uses_a_new_connection_in_clear(stage: Stage) -> None:
 
     assert stage.server is not old
     assert stage.server.address == old.address
-    assert stage.smtp.flow.server_conn is stage.server
+    assert stage.smtp.session_flow.flow.server_conn is stage.server
     assert stage.world.opened == [old, stage.server]
     stage.say(effects.Send(Leg.UPSTREAM, b"EHLO again\r\n"))
     assert stage.world.take(stage.server) == b"EHLO again\r\n"
@@ -383,6 +387,45 @@ def test_a_handler_that_says_nothing_leaves_it_undecided(stage: Stage) -> None:
     assert stage.dialogue.seen[-1] == happenings.Judged("5f3a.1", None)
 
 
+def test_where_nobody_else_listens_a_message_is_judged_on_the_spot(
+    tmp_path: Path,
+) -> None:
+    stage = Stage(tmp_path, heard=[])
+    said = Disposition(Outcome.RELAYED)
+
+    def judge(data: Any) -> bool:
+        data.disposition = said
+        return True
+
+    stage.smtp.services = replace(stage.services, judge_at_once=judge)
+    stage.start()
+    ask_verdict(stage)
+
+    assert stage.world.raised("smtp_message") == []
+    assert stage.dialogue.seen[-1] == happenings.Judged("5f3a.1", said)
+
+
+def test_what_cannot_be_judged_on_the_spot_goes_through_the_hook(
+    tmp_path: Path,
+) -> None:
+    stage = Stage(tmp_path, heard=[])
+    stage.start()
+    ask_verdict(stage)
+
+    assert len(stage.world.raised("smtp_message")) == 1
+
+
+def test_another_addon_that_listens_is_asked(stage: Stage) -> None:
+    def judge(data: Any) -> bool:
+        raise AssertionError("asked behind its back")
+
+    stage.smtp.services = replace(stage.services, judge_at_once=judge)
+    stage.start()
+    ask_verdict(stage)
+
+    assert len(stage.world.raised("smtp_message")) == 1
+
+
 def test_a_verdict_after_the_end_is_dropped(stage: Stage) -> None:
     stage.world.held_hooks = {"smtp_message"}
     stage.start()
@@ -407,16 +450,28 @@ def test_a_reset_during_the_verdict_is_told_before_it(stage: Stage) -> None:
     ]
 
 
-def test_pacing_waits_for_the_drain_hook(stage: Stage) -> None:
-    stage.world.held_hooks = {"smtp_drain"}
+def test_pacing_waits_until_the_upstreams_octets_have_left(stage: Stage) -> None:
     stage.start(effects.OpenUpstream())
     stage.say(effects.Pace())
-    (data,) = stage.world.raised("smtp_drain")
-    assert (data.client, data.connection) == (stage.client, stage.server)
+    (drain,) = [c for c in stage.world.commands if isinstance(c, Drain)]
+    assert drain.connection is stage.server
     assert stage.dialogue.of(happenings.Drained) == []
-    stage.world.answer(stage.world.held("smtp_drain"))
+    stage.world.feed(Drained(drain))
+    stage.world.feed(Drained(drain))
 
-    assert stage.dialogue.of(happenings.Drained) == [happenings.Drained()]
+    assert stage.dialogue.of(happenings.Drained)[0] == happenings.Drained()
+
+
+def test_a_drain_that_was_replaced_is_not_told(stage: Stage) -> None:
+    stage.start(effects.OpenUpstream())
+    stage.say(effects.Pace())
+    stage.say(effects.Close(Leg.UPSTREAM), effects.OpenUpstream(), effects.Pace())
+    first, second = [c for c in stage.world.commands if isinstance(c, Drain)]
+    stage.world.feed(Drained(first))
+    assert stage.dialogue.of(happenings.Drained) == []
+    stage.world.feed(Drained(second))
+
+    assert len(stage.dialogue.of(happenings.Drained)) == 1
 
 
 def test_reading_is_paused_and_resumed(stage: Stage) -> None:
@@ -440,7 +495,7 @@ def test_octets_while_paused_pause_again(stage: Stage) -> None:
 
 
 def test_the_end_is_told_once_and_last(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, heard=["smtp_end"])
+    stage = Stage(tmp_path, heard=[*HEARD, "smtp_end"])
     stage.start()
     stage.say(effects.TransactionEnded(ended_record()))
     stage.say(effects.Close(Leg.CLIENT), effects.SessionEnded())
@@ -448,13 +503,13 @@ def test_the_end_is_told_once_and_last(tmp_path: Path) -> None:
     assert stage.names() == ["tcp_start", "smtp_end", "tcp_end"]
     (data,) = stage.world.raised("smtp_end")
     assert data.records == [ended_record()]
-    assert data.flow is stage.smtp.flow
-    assert not stage.smtp.flow.live
+    assert data.flow is stage.smtp.session_flow.flow
+    assert not stage.smtp.session_flow.flow.live
     assert stage.ends == 1
 
 
 def test_the_flow_ends_after_what_smtp_end_adds_to_it(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, heard=["smtp_end"])
+    stage = Stage(tmp_path, heard=[*HEARD, "smtp_end"])
     stage.world.held_hooks = {"smtp_end"}
     stage.start(effects.SessionEnded())
     assert "tcp_end" not in stage.names()
@@ -462,6 +517,17 @@ def test_the_flow_ends_after_what_smtp_end_adds_to_it(tmp_path: Path) -> None:
     stage.world.answer(stage.world.held("smtp_end"))
 
     assert stage.names()[-1] == "tcp_end"
+    assert stage.ends == 1
+
+
+def test_a_flow_that_nobody_hears_of_is_ended_without_hooks(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, heard=[])
+    stage.start()
+    stage.say(effects.Close(Leg.CLIENT), effects.SessionEnded())
+
+    assert stage.names() == []
+    assert not stage.smtp.session_flow.flow.live
+    assert stage.recorders[0].told[-1] == "finish None"
     assert stage.ends == 1
 
 
@@ -483,7 +549,7 @@ def test_each_transaction_is_logged_on_one_line(stage: Stage) -> None:
 def test_views_hear_of_a_transaction_if_there_are_any(
     tmp_path: Path, heard: bool
 ) -> None:
-    stage = Stage(tmp_path, heard=["tcp_message"] if heard else [])
+    stage = Stage(tmp_path, heard=[*HEARD, "tcp_message"] if heard else HEARD)
     stage.start()
     stage.say(effects.TransactionEnded(ended_record()))
 
@@ -549,7 +615,7 @@ def test_an_exception_in_the_dialogue_ends_both_legs_with_421(stage: Stage) -> N
         b"421 4.3.0 Internal error, closing connection\r\n"
     )
     assert stage.world.closed == [stage.client.id, stage.server.id]
-    assert stage.smtp.flow.error is not None
+    assert stage.smtp.session_flow.flow.error is not None
     assert stage.names()[-1] == "tcp_error"
     assert stage.ends == 1
 

@@ -11,15 +11,15 @@ from smtpguard.proxy import hooks
 from smtpguard.proxy.questions import Questions
 from smtpguard.wire import parse_command, replies
 from tests.proxy.fakes import new_session
-from tests.proxy.playbook import make_context
 
 
+NOOP = effects.AskCommand(parse_command(b"NOOP"))
 NO = Reply.make(550, "5.7.1", "not this one")
 
 
 @pytest.fixture
 def questions() -> Questions:
-    return Questions(make_context(), new_session())
+    return Questions(new_session())
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def questions() -> Questions:
 def test_only_pass_lets_a_command_go_on(
     questions: Questions, answer: object, reply: Reply | None
 ) -> None:
-    hook = questions.ask(effects.AskCommand(parse_command(b"NOOP")))
+    hook = questions.ask(NOOP)
     assert isinstance(hook, hooks.SmtpCommandHook)
     hook.data.answer = answer  # type: ignore[assignment]
 
@@ -44,20 +44,20 @@ def test_only_pass_lets_a_command_go_on(
 
 
 def test_an_answer_counts_once(questions: Questions) -> None:
-    hook = questions.ask(effects.Pace())
+    hook = questions.ask(NOOP)
 
-    assert questions.answered(hook) == happenings.Drained()
+    assert questions.answered(hook) is not None
     assert questions.answered(hook) is None
 
 
 def test_a_hook_of_somebody_else_means_nothing(questions: Questions) -> None:
-    other = Questions(make_context(), new_session()).ask(effects.Pace())
+    other = Questions(new_session()).ask(NOOP)
 
     assert questions.answered(other) is None
 
 
 def test_nothing_is_heard_after_the_questions_are_dropped(questions: Questions) -> None:
-    hook = questions.ask(effects.Pace())
+    hook = questions.ask(NOOP)
     questions.drop()
 
     assert questions.answered(hook) is None

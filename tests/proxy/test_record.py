@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import io
 import json
 import time
+from typing import Any
 
 import pytest
 from mitmproxy import flowfilter, tcp
@@ -101,7 +100,10 @@ def test_a_pipelined_group_is_one_message_and_its_replies_are_another() -> None:
     )
     session.upstream(b"250 ok", b"250 ok", b"550 no")
     assert [message.content for message in session.flow.messages[before:]] == [
-        b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nRCPT TO:<e@d.example>\r\n",
+        (
+            b"MAIL FROM:<a@b.example>\r\n"
+            b"RCPT TO:<c@d.example>\r\nRCPT TO:<e@d.example>\r\n"
+        ),
         b"250 ok\r\n250 ok\r\n550 no\r\n",
     ]
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from mitmproxy.connection import Client
 
+from smtpguard.proxy import registry as registry_module
 from smtpguard.proxy.registry import (
     MAX_DOWNGRADES,
+    MAX_WAITING,
     Downgrades,
     Registry,
     network_of,
@@ -30,7 +32,7 @@ def test_clients_are_admitted_up_to_the_limit(tmp_path: Path) -> None:
     refused = registry.admit(client("192.0.2.3"), options, trusted=False)
     assert refused == "more than 2 connections"
 
-    registry.release(first)
+    registry.disconnected(first)
     assert registry.admit(client("192.0.2.4"), options, trusted=False) == ""
 
 
@@ -71,15 +73,15 @@ def test_leaving_twice_counts_once(tmp_path: Path) -> None:
     gone, here = client(), client()
     registry.admit(gone, options, trusted=False)
     registry.admit(here, options, trusted=False)
-    registry.release(gone)
-    registry.release(gone)
+    registry.disconnected(gone)
+    registry.disconnected(gone)
 
     assert registry.admit(client(), options, trusted=False) == ""
     assert registry.admit(client(), options, trusted=False)
 
 
 def test_a_client_that_was_not_counted_may_leave() -> None:
-    Registry().release(client())
+    Registry().disconnected(client())
 
 
 def test_nothing_is_kept_of_networks_that_have_left(tmp_path: Path) -> None:
@@ -88,10 +90,76 @@ def test_nothing_is_kept_of_networks_that_have_left(tmp_path: Path) -> None:
     for number in range(256):
         one = client(f"192.0.2.{number}")
         registry.admit(one, options, trusted=False)
-        registry.release(one)
+        registry.disconnected(one)
 
     assert not registry._networks
     assert not registry._counted
+
+
+def test_a_session_that_ended_makes_room_before_its_connection_is_closed(
+    tmp_path: Path,
+) -> None:
+    registry = Registry()
+    options = guard_options(tmp_path, max_connections=1)
+    first = client()
+    registry.admit(first, options, trusted=False)
+    registry.session_ended(first)
+
+    assert registry.admit(client(), options, trusted=False) == ""
+
+
+def test_a_client_over_the_limit_may_wait_for_another_to_go(tmp_path: Path) -> None:
+    registry = Registry()
+    options = guard_options(tmp_path, max_connections=1)
+    first = client()
+    registry.admit(first, options, trusted=False)
+
+    async def scene() -> str:
+        second = registry.admit_in_time(client(), options, trusted=False)
+        waiting = asyncio.create_task(second)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        registry.session_ended(first)
+        return await waiting
+
+    assert asyncio.run(scene()) == ""
+
+
+def test_a_client_over_the_limit_is_refused_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "WAIT_SECONDS", 0.01)
+    registry = Registry()
+    options = guard_options(tmp_path, max_connections=1)
+    registry.admit(client(), options, trusted=False)
+    refused = registry.admit_in_time(client(), options, trusted=False)
+
+    assert asyncio.run(refused) == "more than 1 connections"
+
+
+def test_a_crowd_over_the_limit_is_refused_at_once(tmp_path: Path) -> None:
+    registry = Registry()
+    options = guard_options(tmp_path, max_connections=1)
+    registry.admit(client(), options, trusted=False)
+
+    async def scene() -> list[str]:
+        waiting = [
+            asyncio.create_task(
+                registry.admit_in_time(client(), options, trusted=False)
+            )
+            for _ in range(MAX_WAITING)
+        ]
+        await asyncio.sleep(0)
+        one_more = await registry.admit_in_time(client(), options, trusted=False)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return [one_more, *(str(task.cancelled()) for task in waiting)]
+
+    refused, *others = asyncio.run(scene())
+    assert refused == "more than 1 connections"
+    assert set(others) == {"True"}
+    assert registry._waiting == 0
 
 
 def test_ids_are_short_and_differ() -> None:
@@ -129,7 +197,7 @@ def test_idle_waits_for_the_last_client(tmp_path: Path) -> None:
         waiting = asyncio.create_task(registry.idle(10))
         await asyncio.sleep(0)
         done_before = waiting.done()
-        registry.release(here)
+        registry.disconnected(here)
         return done_before, await waiting
 
     assert asyncio.run(scene()) == (False, True)

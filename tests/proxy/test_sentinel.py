@@ -83,7 +83,7 @@ class Hall:
 
     def arrive(self, mode: str = "transparent", port: int = 25) -> Handler:
         handler = self.proxyserver.arrive(mode, port)
-        self.sentinel.client_connected(client_of(handler))
+        asyncio.run(self.sentinel.client_connected(client_of(handler)))
         return handler
 
 
@@ -151,7 +151,7 @@ def test_what_another_addon_refused_stays_refused(hall: Hall) -> None:
     hall.guarded()
     handler = hall.proxyserver.arrive()
     client_of(handler).error = "blocked"
-    hall.sentinel.client_connected(client_of(handler))
+    asyncio.run(hall.sentinel.client_connected(client_of(handler)))
 
     assert client_of(handler).error == "blocked"
     assert not isinstance(handler.layer, Entry)
@@ -170,7 +170,7 @@ def test_an_exception_in_the_chooser_closes_the_connection(
     else:
         hall.proxyserver.connections = None  # type: ignore[assignment]
     with pytest.raises((TypeError, AttributeError)):
-        hall.sentinel.client_connected(client)
+        asyncio.run(hall.sentinel.client_connected(client))
 
     assert client.error
 
@@ -178,7 +178,7 @@ def test_an_exception_in_the_chooser_closes_the_connection(
 def test_a_connection_that_mitmproxy_does_not_know_is_closed(hall: Hall) -> None:
     hall.guarded()
     client = make_context().client
-    hall.sentinel.client_connected(client)
+    asyncio.run(hall.sentinel.client_connected(client))
 
     assert client.error
 
@@ -252,7 +252,9 @@ def test_stopping_closes_the_listeners_first_and_tells_every_session(
         while not handler.seen:
             await asyncio.sleep(0)
         assert hall.proxyserver.servers.modes == []
-        assert client_of(hall.arrive()).error  # nobody else comes in
+        late = hall.proxyserver.arrive()
+        await hall.sentinel.client_connected(client_of(late))
+        assert client_of(late).error  # nobody else comes in
         live = handler.layer
         assert isinstance(live, Entry)
         live.end()

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from typing import Any
-
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given

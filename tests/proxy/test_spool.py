@@ -13,12 +13,14 @@ import pytest
 
 from smtpguard.model.content import CHUNK_OCTETS
 from smtpguard.proxy import spool
-from smtpguard.proxy.spool import FileSpool, default_directory
+from smtpguard.proxy.spool import Budget, FileSpool, default_directory
 
 
 @pytest.fixture(params=[100, 10**9], ids=["file", "memory"])
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FileSpool]:
-    with contextlib.closing(FileSpool(str(tmp_path), request.param)) as spool:
+    with contextlib.closing(
+        FileSpool(str(tmp_path), memory_octets=request.param)
+    ) as spool:
         yield spool
 
 
@@ -148,6 +150,58 @@ def test_partial_writes_are_completed(tmp_path: Path) -> None:
     spool._write_all(file, b"0123456789" * 5 + b"xyz")
 
     assert bytes(disk.got) == b"0123456789" * 5 + b"xyz"
+
+
+def test_all_messages_together_have_a_budget(tmp_path: Path) -> None:
+    budget = Budget(left=250)
+    spools = [FileSpool(str(tmp_path), budget) for _ in range(4)]
+    for one in spools:
+        one.write(b"a" * 100)
+    in_memory = [isinstance(one.view(), bytes) for one in spools]
+    assert in_memory == [True, True, False, False]
+    assert budget.left == 50
+    for one in spools:
+        assert bytes(one.view()) == b"a" * 100
+        one.close()
+
+    assert budget.left == 250
+
+
+def test_what_moves_to_disk_gives_its_memory_back(tmp_path: Path) -> None:
+    budget = Budget(left=1000)
+    with contextlib.closing(FileSpool(str(tmp_path), budget, 100)) as spool:
+        spool.write(b"a" * 90)
+        assert budget.left == 910
+        spool.write(b"b" * 90)
+        assert budget.left == 1000
+        assert bytes(spool.view()) == b"a" * 90 + b"b" * 90
+    assert budget.left == 1000
+
+
+def test_single_octets_cost_little_more_than_what_they_are(tmp_path: Path) -> None:
+    import tracemalloc
+
+    with contextlib.closing(FileSpool(str(tmp_path))) as spool:
+        tracemalloc.start()
+        for _ in range(200_000):
+            spool.write(b"x")
+        used, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert bytes(spool.view()) == b"x" * 200_000
+
+    assert used < 2 * 200_000
+
+
+@pytest.mark.parametrize("sizes", [(1, 5000, 1), (5000, 1, 5000), (1, 1, 1, 70_000)])
+def test_small_and_large_pieces_stay_in_order(
+    tmp_path: Path, sizes: tuple[int, ...]
+) -> None:
+    pieces = [bytes([65 + n]) * size for n, size in enumerate(sizes)]
+    with contextlib.closing(FileSpool(str(tmp_path))) as spool:
+        for piece in pieces:
+            spool.write(piece)
+        assert bytes(spool.view()) == b"".join(pieces)
+        assert b"".join(spool.chunks()) == b"".join(pieces)
 
 
 def test_large_messages_go_to_disk_not_to_memory_that_looks_like_it() -> None:

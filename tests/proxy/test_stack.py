@@ -15,7 +15,13 @@ from smtpguard.model.reply import Reply
 from smtpguard.model.settings import ClientTls, ServerTls, Settings
 from smtpguard.proxy import stack
 from smtpguard.proxy.services import ClientGone
-from tests.proxy.fakes import AllowAll, FakeRecorder, new_services, new_session
+from tests.proxy.fakes import (
+    HEARD,
+    AllowAll,
+    FakeRecorder,
+    new_services,
+    new_session,
+)
 from tests.proxy.peers import Authority, TlsPeer, client_peer, server_peer
 from tests.proxy.playbook import World, make_context
 
@@ -40,7 +46,12 @@ class Session:
     """Both peers of one session."""
 
     def __init__(
-        self, tmp: Path, pem: Path, settings: Settings, *, heard: tuple[str, ...] = ()
+        self,
+        tmp: Path,
+        pem: Path,
+        settings: Settings,
+        *,
+        heard: tuple[str, ...] = HEARD,
     ) -> None:
         self.context = make_context(server_open=False)
         self.world = World(self.context)
@@ -332,7 +343,7 @@ def test_other_addons_are_asked_about_commands_only_if_there_are_any(
     alone.from_client(b"NOOP\r\n")
     assert alone.world.raised("smtp_command") == []
 
-    asked: Session = make(settings, heard=("smtp_command",))
+    asked: Session = make(settings, heard=(*HEARD, "smtp_command"))
     asked.world.handlers["smtp_command"] = lambda data: setattr(data, "answer", "pass")
     asked.from_server(b"220 mx.example ESMTP\r\n")
     asked.at_client()
@@ -342,7 +353,7 @@ def test_other_addons_are_asked_about_commands_only_if_there_are_any(
 
 def test_an_addon_that_answers_nothing_about_a_command_defers_it(make: Any) -> None:
     settings = Settings(server_tls=ServerTls(starttls="none"))
-    session: Session = make(settings, heard=("smtp_command",))
+    session: Session = make(settings, heard=(*HEARD, "smtp_command"))
     session.from_server(b"220 mx.example ESMTP\r\n")
     session.at_client()
 

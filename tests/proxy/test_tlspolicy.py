@@ -330,6 +330,9 @@ def test_names_that_cannot_be_copied_do_not_break_the_handshake(
         organization = None
         crl_distribution_points: tuple[str, ...] = ()
 
+        def fingerprint(self) -> bytes:
+            return b"strange"
+
     session.server.certificate_list = [Strange()]  # type: ignore[list-item]
     session.client.sni = "asked.example"
     peer = client_peer(name="asked.example")

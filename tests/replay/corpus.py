@@ -85,7 +85,7 @@ def _invited(client: bytes) -> Iterator[Step]:
 def read_stream(path: Path) -> Stream:
     """Read one ``streams/*.json``."""
     head = json.loads(path.read_text("utf-8"))
-    events = []
+    events: list[tuple[bool, bytes]] = []
     for event in head["events"]:
         octets = base64.b64decode(event["b64"])
         if octets.startswith(TLS_RECORD):

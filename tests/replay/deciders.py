@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mitmproxy import connection, tcp
 
@@ -150,6 +149,8 @@ class Recorded:
         if self.memory.upstream_heard.endswith(b"DATA\r\n"):
             self.upstream(b"354 go on")
             self.upstream(end)
+        if self.memory.upstream_heard.endswith(b"RSET\r\n"):
+            self.upstream(b"250 2.0.0 reset")
 
     def quit(self) -> tcp.TCPFlow:
         self.client(b"QUIT")

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
 from pathlib import Path
-
 from typing import Any
 
 import pytest

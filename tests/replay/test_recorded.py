@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from mitmproxy import tcp
 
 from smtpguard.dialogue import events
-from smtpguard.model.content import Edited
+from smtpguard.model.content import Edited, Spool
 from smtpguard.model.decision import Action
 from smtpguard.model.disposition import Disposition, Outcome
-from smtpguard.model.session import Leg
+from smtpguard.model.envelope import Envelope
+from smtpguard.model.session import Leg, SessionFacts
 from smtpguard.model.settings import (
     ClientTls,
     Limits,
@@ -17,12 +20,13 @@ from smtpguard.model.settings import (
     TrustedClient,
 )
 from smtpguard.replay.mitmfile import read_flow
-from smtpguard.replay.recorded import replay, unmasked
+from smtpguard.replay.recorded import Result, replay, unmasked
 from tests.replay.deciders import Recorded, Rules
-from typing import Never
 
 
-def again(session: Recorded, rules: Rules | None = None, flow=None):
+def again(
+    session: Recorded, rules: Rules | None = None, flow: tcp.TCPFlow | None = None
+) -> list[Result]:
     """Replay what was recorded, twice: the results must be the same."""
     recording = read_flow(flow or session.quit(), "x.mitm")
     results = list(replay(recording, rules or Rules()))
@@ -31,7 +35,7 @@ def again(session: Recorded, rules: Rules | None = None, flow=None):
     return results
 
 
-def same_outcomes(session: Recorded, results) -> None:
+def same_outcomes(session: Recorded, results: list[Result]) -> None:
     """Under its own rules a recording ends as it did."""
     keys = ("transaction", "disposition", "reply", "size", "sha256", "envelope", "rule")
     recorded = [record.to_json() for record in session.memory.records]
@@ -44,7 +48,11 @@ def same_outcomes(session: Recorded, results) -> None:
 
 
 def started(
-    *, settings=None, rules=None, keywords=(b"PIPELINING",), **facts
+    *,
+    settings: Settings | None = None,
+    rules: Rules | None = None,
+    keywords: tuple[bytes, ...] = (b"PIPELINING",),
+    **facts: Any,
 ) -> Recorded:
     session = Recorded(rules or Rules(settings or Settings()), **facts)
     session.greet(*keywords)
@@ -86,10 +94,8 @@ def test_a_pipelined_session_ends_as_it_did() -> None:
     session.upstream(b"221 bye")
     results = again(session, flow=session.finish())
     same_outcomes(session, results)
-    assert [r["reply"] for r in results[0]["envelope"]["rcpt_to"]] == [
-        "550 no",
-        "250 ok",
-    ]
+    told = [r["reply"] for r in results[0]["envelope"]["rcpt_to"]]
+    assert told == ["550 no", "250 ok"]
 
 
 def test_chunks_end_as_they_did() -> None:
@@ -285,7 +291,9 @@ def test_transactions_behind_a_dropped_connection_are_named() -> None:
 
 def test_a_judge_that_raises_is_451() -> None:
     class Broken(Rules):
-        def message(self, session, envelope, content) -> Never:
+        def message(
+            self, session: SessionFacts, envelope: Envelope, content: Spool
+        ) -> Disposition:
             raise RuntimeError
 
     session = started()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from smtpguard.dialogue.transcript import Entry
@@ -12,6 +14,7 @@ from smtpguard.replay.recording import (
     Recording,
     Say,
     Shake,
+    Step,
     chunk_size,
     client_steps,
     outcomes,
@@ -31,7 +34,7 @@ def said(octets: bytes) -> Entry:
     return Entry("C", octets)
 
 
-def steps_of(entries):
+def steps_of(entries: list[Entry]) -> tuple[Step, ...]:
     return client_steps([c(b"220 mx.example\r\n"), *entries])
 
 
@@ -85,6 +88,7 @@ def test_data_without_a_mail_was_invited_or_was_not() -> None:
     invited = steps_of([said(b"DATA\r\n"), c(b"354 go\r\n"), mark(b"reset")])
     assert invited == (Say(b"DATA\r\n", invited=True), Leave(reset=True))
     (refused,) = steps_of([said(b"DATA\r\n"), c(b"554 no\r\n")])
+    assert isinstance(refused, Say)
     assert not refused.invited
 
 
@@ -93,6 +97,7 @@ def test_a_mail_that_was_too_large_for_us_had_more_than_was_taken_in() -> None:
     (step,) = steps_of(
         [said(b"DATA\r\n"), c(b"354 go\r\n"), mail(b"hi\r\n"), c(too_large)]
     )
+    assert isinstance(step, Say)
     assert step.mail == Mail(b"hi\r\n", 4, longer=True)
 
 
@@ -129,6 +134,7 @@ def test_escapes_of_a_printable_transcript_are_undone(
     recorded: bytes, octets: bytes
 ) -> None:
     (step,) = steps_of([said(recorded + b"\r\n")])
+    assert isinstance(step, Say)
     assert step.octets == octets + b"\r\n"
 
 
@@ -162,7 +168,7 @@ def test_chunk_size(line: bytes, size: int) -> None:
     assert chunk_size(line) == size
 
 
-def recording(steps, transactions) -> Recording:
+def recording(steps: list[Step], transactions: list[dict[str, Any]]) -> Recording:
     return Recording(
         "x", {"id": "s1"}, {}, tuple(steps), Answers(), tuple(transactions)
     )
@@ -170,7 +176,7 @@ def recording(steps, transactions) -> Recording:
 
 def test_outcomes_belong_to_the_mail_command_they_began_with() -> None:
     refused = Reply.make(550, "5.7.1", "no")
-    steps = [
+    steps: list[Step] = [
         Say(b"MAIL FROM:<a@b>\r\n", told=OK),  # s1.1, left without a record
         Say(b"MAIL FROM:<b@b>\r\n", told=refused),  # s1.2, refused by the rules
         Say(b"MAIL bad\r\n", told=replies.BAD_SENDER),  # no transaction at all

@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from mitmproxy import io as flowio
 
 from smtpguard.errors import ReplayError
+from smtpguard.options import Record
 from smtpguard.replay.run import Replayed, read_recordings, replay_files
 from tests.replay.deciders import Recorded, Rules
 from tests.replay.test_scriptfile import RELAYED
 
 
 @pytest.fixture
-def flows(tmp_path):
+def flows(tmp_path: Path) -> Path:
     path = tmp_path / "out.mitm"
     with path.open("wb") as opened:
-        for mode in ("full", "none"):
+        modes: tuple[Record, ...] = ("full", "none")
+        for mode in modes:
             session = Recorded(mode=mode)
             session.greet()
             session.send((b"c@d.example", b"250 ok"))
@@ -24,7 +28,7 @@ def flows(tmp_path):
 
 
 @pytest.fixture
-def script(tmp_path):
+def script(tmp_path: Path) -> Path:
     path = tmp_path / "relayed.smtp"
     path.write_text(RELAYED)
     return path

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from smtpguard.model.session import SessionFacts
 from smtpguard.model.settings import ServerTls, Settings
 from smtpguard.replay.memory import MemorySession
 from smtpguard.replay.runscript import (
+    Chunking,
     octet_by_octet,
     random_pieces,
     run_script,
@@ -19,8 +22,19 @@ from tests.replay.deciders import CLIENT, UPSTREAM, Rules
 from tests.replay.test_scriptfile import RELAYED
 
 
-def run(text, *, chunking=whole, settings=None, **facts):
-    values = {"id": "s1", "client": CLIENT, "destination": UPSTREAM, **facts}
+def run(
+    text: str,
+    *,
+    chunking: Chunking = whole,
+    settings: Settings | None = None,
+    **facts: Any,
+) -> MemorySession:
+    values: dict[str, Any] = {
+        "id": "s1",
+        "client": CLIENT,
+        "destination": UPSTREAM,
+        **facts,
+    }
     memory = MemorySession(Rules(settings or Settings()), SessionFacts(**values))
     run_script(parse_script(text, "x.smtp"), memory, chunking=chunking)
     return memory
@@ -63,8 +77,8 @@ S> [{server}]
 def test_handshakes_happen_where_the_script_says_so() -> None:
     told = "c< 220 ...\nC> [tls mx.example]\nC> [close]\ns< QUIT"
     memory = run(TLS.format(server="tls", told=told), reverse_name="mx.example")
-    assert memory.session.client_leg.tls.name == "mx.example"
-    assert memory.session.upstream_leg.tls.name == "mx.example"
+    legs = (memory.session.client_leg, memory.session.upstream_leg)
+    assert [leg.tls and leg.tls.name for leg in legs] == ["mx.example"] * 2
 
 
 def test_a_handshake_fails_where_the_script_says_so() -> None:

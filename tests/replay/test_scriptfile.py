@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from smtpguard.errors import ReplayError
+from smtpguard.model.reply import Reply
 from smtpguard.replay.recorded import replay
-from smtpguard.replay.recording import Leave, Mail, Quiet, Say, Shake
+from smtpguard.replay.recording import Leave, Mail, Quiet, Recording, Say, Shake
 from smtpguard.replay.script import parse_script
 from smtpguard.replay.scriptfile import read_script
 from tests.replay.deciders import Rules
@@ -50,16 +51,25 @@ c< 221 ...
 """
 
 
+def lines(recording: Recording) -> list[Say]:
+    return [step for step in recording.steps if isinstance(step, Say)]
+
+
+def code(reply: object) -> int:
+    assert isinstance(reply, Reply)
+    return reply.code
+
+
 def test_a_script_is_read_as_the_session_it_describes() -> None:
     recording = read_script(parse_script(RELAYED, "relayed.smtp"))
-    ehlo, mail, rcpt, refused, data, quit_ = recording.steps
+    ehlo, mail, rcpt, refused, data, quit_ = lines(recording)
     assert ehlo.octets == b"EHLO client.example\r\n"
-    assert (mail.told.code, rcpt.told.code, refused.told.code) == (250, 250, 550)
+    assert [code(line.told) for line in (mail, rcpt, refused)] == [250, 250, 550]
     assert data.mail == Mail(b"Subject: x\r\n\r\n.dot\r\n", 20)
-    assert data.told.code == 250
-    assert quit_.told.code == 221
-    assert recording.answers.known["RCPT", 1, ("e", "d.example")][0].code == 550
-    assert recording.answers.known["FINAL", 1][0].lines == (b"queued",)
+    assert [code(line.told) for line in (data, quit_)] == [250, 221]
+    known = recording.answers.known
+    assert code(known["RCPT", 1, ("e", "d.example")][0]) == 550
+    assert known["FINAL", 1] == [Reply.make(250, "", "queued")]
 
 
 def test_a_script_replays_to_what_it_describes() -> None:
@@ -91,9 +101,9 @@ C> [close]
     recording = read_script(script)
     assert [type(step) for step in recording.steps] == [Say, Shake, Leave]
     links = recording.answers.links
-    assert [(link.greeting.lines[0], link.secure) for link in links] == [
-        (b"first", True),
-        (b"second", False),
+    assert [(str(link.greeting), link.secure) for link in links] == [
+        ("220 first", True),
+        ("220 second", False),
     ]
     assert recording.legs["client"]["tls"]["name"] == "client.sni"
     assert recording.session["reverse_name"] == "mx.example"
@@ -122,7 +132,7 @@ c< 250 ok
 """
         )
     )
-    first, last, reset = recording.steps
+    first, last, reset = lines(recording)
     assert first.mail is None
     assert last.mail == Mail(b"abcde\r\n", 7)
     assert reset.octets == b"RSET\r\n"

@@ -1,17 +1,28 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from smtpguard.model.reply import Reply
 from smtpguard.model.session import TlsFacts
 from smtpguard.model.settings import Settings, TrustedClient
-from smtpguard.replay.recording import Answers, Introduce, Link, Recording
+from smtpguard.replay.recording import Answers, Introduce, Link, Recording, Step
 from smtpguard.replay.stage import Stage, address
 from tests.replay.deciders import Rules
 
 
-def recording(*links: Link, steps=(), session=None, legs=None) -> Recording:
-    facts = {"id": "s1", "peer": ["192.0.2.7", 4], "destination": ["192.0.2.9", 25]}
+def recording(
+    *links: Link,
+    steps: tuple[Step, ...] = (),
+    session: dict[str, Any] | None = None,
+    legs: dict[str, Any] | None = None,
+) -> Recording:
+    facts: dict[str, Any] = {
+        "id": "s1",
+        "peer": ["192.0.2.7", 4],
+        "destination": ["192.0.2.9", 25],
+    }
     return Recording(
         "x", {**facts, **(session or {})}, legs or {}, steps, Answers(list(links))
     )

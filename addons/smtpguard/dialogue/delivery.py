@@ -193,20 +193,18 @@ def upstream_reply(d: Dialogue, tx: Transaction, content: Content) -> Task[Reply
 
 def final_reply(d: Dialogue, tx: Transaction, request: Request) -> Task[Reply]:
     """Wait for the reply to the final dot, whether or not the client still waits."""
+    upstream = d.upstream
+    assert upstream is not None
     try:
         reply = yield from reply_to(d, request, shielded=True)
-    except Expired:
-        doubt(d, tx, "upstream silent after the final dot")
-        raise
-    except UpstreamLost:
-        if d.upstream is None or not d.upstream.said_goodbye:
+    except (Expired, UpstreamLost):
+        if not upstream.said_goodbye:
             doubt(d, tx, "upstream silent after the final dot")
         raise
-    if d.upstream is not None:
-        d.upstream.in_data = False
-        # A refusal ends the transaction too (RFC 5321 4.1.1.4), but not in Postfix
-        # after smtpd_end_of_data_restrictions: then RSET must follow.
-        d.upstream.mail_open = not reply.is_positive
+    upstream.in_data = False
+    # A refusal ends the transaction too (RFC 5321 4.1.1.4), but not in Postfix
+    # after smtpd_end_of_data_restrictions: then RSET must follow.
+    upstream.mail_open = not reply.is_positive
     return reply
 
 

@@ -200,8 +200,7 @@ class Dialogue:
         return Expired() if self.now >= min(wait.until, self._stop_until) else None
 
     def _resume(self, interrupt: Interrupt | None = None) -> None:
-        if self._task is None:
-            return
+        assert self._task is not None
         try:
             if interrupt is None:
                 self._wait = next(self._task)

@@ -47,14 +47,12 @@ def next_look(d: Dialogue) -> float:
 
 
 def keep_alive(d: Dialogue) -> None:
-    """Say NOOP to an upstream that has waited long for DATA."""
+    """Say NOOP to an upstream that waits for DATA, where that is allowed."""
     upstream = d.upstream
     tx = d.transaction
     if upstream is None or tx is None or not upstream.usable or not upstream.settled:
         return
     if not upstream.mail_open or upstream.in_data or not tx.envelope.standing:
-        return
-    if d.now - upstream.sent_at < d.settings.deadlines.keepalive:
         return
     if tx.noops >= NOOPS_A_TRANSACTION or upstream.noops >= NOOPS_A_SESSION:
         return

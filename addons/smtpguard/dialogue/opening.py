@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from smtpguard.dialogue import bringup, effects
 from smtpguard.dialogue.asking import answered, choose_policy
 from smtpguard.dialogue.exchange import usable
-from smtpguard.dialogue.waits import ClientGone, Expired, Hangup, Task, UpstreamLost
+from smtpguard.dialogue.waits import Expired, Hangup, Task, UpstreamLost
 from smtpguard.errors import ProtocolError
 from smtpguard.model.reply import Reply
 from smtpguard.model.session import Leg
@@ -146,19 +146,16 @@ def client_handshake(
     d.client.in_tls = True
     d.emit(effects.StartTls(Leg.CLIENT, data=data))
     try:
-        yield from d.wait(
-            lambda: d.hello.is_set or Leg.CLIENT in d.tls_finished, seconds
-        )
-        if d.hello.value is not None:
-            d.client.name = d.hello.value.name
-            yield from upstream_first()
-            d.emit(effects.ContinueTls())
+        yield from d.wait(lambda: d.hello.is_set, seconds)
+        assert d.hello.value is not None
+        d.client.name = d.hello.value.name
+        yield from upstream_first()
+        d.emit(effects.ContinueTls())
         yield from d.wait(lambda: Leg.CLIENT in d.tls_finished, seconds)
     except Expired:
         raise Hangup(None, "client's TLS handshake not finished in time") from None
     facts = d.tls_finished[Leg.CLIENT].facts
-    if facts is None:
-        raise ClientGone
+    assert facts is not None, "an error is a client that is gone"
     d.client.in_tls = False
     d.client.secure = True
     d.set_tls(Leg.CLIENT, facts, how)

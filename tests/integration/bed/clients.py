@@ -12,6 +12,7 @@ import re
 import smtplib
 import ssl
 import subprocess
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from tests.integration.bed.mails import Mail, Target
 from tests.integration.bed.need import need, unavailable
 from tests.integration.bed.packages import NotUnpackedError, unpacked
 from tests.integration.bed.process import child_environment
-from tests.integration.bed.told import MESSAGE, Told, pair, told_by_dialogue
+from tests.integration.bed.told import CONNECT, MESSAGE, Told, pair, told_by_dialogue
 
 
 if TYPE_CHECKING:
@@ -144,12 +145,12 @@ def curl(place: Place, target: Target, mails: Sequence[Mail]) -> list[Told]:
             command += ["--mail-rcpt", forward_path]
         command += ["--upload-file", place.write(f"{mail.token}.eml", mail.message)]
     text = place.run(command)
-    lines = re.findall(r"(?m)^([<>]) (.*?)\r?$", text)
-    return told_by_dialogue(
-        pair(("C" if arrow == ">" else "S", words) for arrow, words in lines),
-        text,
-        len(mails),
-    )
+    lines = re.findall(r"(?m)^([<>]|\* Connected) (.*?)\r?$", text)
+    dialogue = [
+        ("S" if arrow == "<" else "C", words if arrow in "<>" else CONNECT)
+        for arrow, words in lines
+    ]
+    return told_by_dialogue(pair(dialogue), text, len(mails))
 
 
 def msmtp(place: Place, target: Target, mails: Sequence[Mail]) -> list[Told]:
@@ -206,15 +207,21 @@ def _smtplib(target: Target, mails: Sequence[Mail]) -> list[Told]:
     else:
         smtp = smtplib.SMTP(local_hostname=HELO, timeout=30)
     smtp._host = target.name  # type: ignore[attr-defined]
-    with smtp:
+    with closing(smtp):
         code, text = smtp.connect(target.host, target.port)
         if code != 220:
             return [Told(final=f"{code} {_text(text)}") for _ in mails]
-        smtp.ehlo()
+        code, text = smtp.ehlo()
+        if code != 250:
+            return [Told(final=f"{code} {_text(text)}") for _ in mails]
         if target.tls == "starttls":
             smtp.starttls(context=context)
             smtp.ehlo()
-        return [_smtplib_mail(smtp, mail) for mail in mails]
+        found = [_smtplib_mail(smtp, mail) for mail in mails]
+        # A server that is about to stop says 421 instead, or has gone.
+        with suppress(smtplib.SMTPServerDisconnected):
+            smtp.docmd("QUIT")
+        return found
 
 
 def _smtplib_mail(smtp: smtplib.SMTP, mail: Mail) -> Told:

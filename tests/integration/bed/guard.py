@@ -1,4 +1,4 @@
-"""mitmdump, with smtpguard or plain, as the tests start it.
+"""mitmdump, mitmweb or ``smtpguard run``, as the tests start them.
 
 Its readiness is read from ``/proc``: a connection would be a session. Flows are written
 to a file from the start (``-w``) and can be read at any time; a flow is there once it
@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from mitmproxy.exceptions import FlowReadException
 from mitmproxy.io import FlowReader
 from mitmproxy.tcp import TCPFlow
 
@@ -24,16 +25,24 @@ if TYPE_CHECKING:
     from tests.integration.bed.netns import Namespace
 
 
+type Program = Literal["mitmdump", "mitmweb", "run"]
+"""``run`` is ``smtpguard run``: the same gateway in a lean mitmproxy.
+
+mitmweb's page has the password ``WEB_PASSWORD``.
+"""
+
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "addons" / "smtpguard.py"
 
 READY = "smtpguard is ready"
 """What it logs when it judges: mitmproxy listens before, and clients are refused."""
 
+WEB_PASSWORD = "bed"
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A running mitmdump."""
+    """A running proxy."""
 
     process: Process
     port: int
@@ -56,11 +65,18 @@ class Guard:
     def flows(self) -> list[TCPFlow]:
         """The TCP flows that have ended so far, in order of their end."""
         path = self.folder / "flows.mitm"
+        found: list[TCPFlow] = []
         if not path.exists():
-            return []
+            return found
         with path.open("rb") as file:
-            found = [*FlowReader(file).stream()]
-        return [flow for flow in found if isinstance(flow, TCPFlow)]
+            try:
+                for flow in FlowReader(file).stream():
+                    if isinstance(flow, TCPFlow):
+                        found.append(flow)
+            except FlowReadException:  # the last one is just being written
+                if not self.process.alive:
+                    raise
+        return found
 
     def wait_log(self, text: str, count: int = 1, seconds: float = 15.0) -> None:
         """Wait until ``text`` is ``count`` times in the log; ``BedError`` in vain."""
@@ -92,8 +108,9 @@ def start_mitmdump(
     port: int = 0,
     upstream_trust: Path | None = None,
     wait: bool = True,
+    program: Program = "mitmdump",
 ) -> Guard:
-    """Start mitmdump in ``mode``, with smtpguard where ``rules_text`` is given.
+    """Start ``program`` in ``mode``, with smtpguard where ``rules_text`` is given.
 
     ``mode`` is without a port. It listens on loopback, in a ``namespace`` on all its
     addresses. ``options`` are further words of its command line. With ``wait=False`` it
@@ -102,17 +119,14 @@ def start_mitmdump(
     port = port or free_port()
     host = "" if namespace else "127.0.0.1:"
     rules = None
-    command = [str(Path(sys.executable).with_name("mitmdump"))]
-    command += ["--mode", f"{mode}@{host}{port}", "--set", f"confdir={confdir}"]
-    command += ["-w", str(folder / "flows.mitm")]
+    command = ["--mode", f"{mode}@{host}{port}", "-w", str(folder / "flows.mitm")]
     if upstream_trust is not None:
         command += ["--set", f"ssl_verify_upstream_trusted_ca={upstream_trust}"]
     if rules_text is not None:
         rules = folder / "rules.yaml"
         rules.write_text(rules_text, "utf-8")
-        command += ["-s", str(SCRIPT), "--set", f"smtpguard_rules={rules}"]
     process = start(
-        [*command, *options],
+        [*_program(program, confdir, rules), *command, *options],
         folder / "mitmdump.log",
         prefix=namespace.prefix if namespace else (),
         env={"PYTHONPATH": str(ROOT / "addons")},
@@ -123,3 +137,17 @@ def start_mitmdump(
     if wait and rules is not None:
         process.wait_text(READY)
     return guard
+
+
+def _program(program: Program, confdir: Path, rules: Path | None) -> list[str]:
+    """Return the first words of the command line: what differs between programs."""
+    if program == "run":
+        command = [sys.executable, "-m", "smtpguard", "run", "--listen-host", ""]
+        return [*command, "--confdir", str(confdir), "--rules", str(rules)]
+    command = [str(Path(sys.executable).with_name(program))]
+    command += ["--set", f"confdir={confdir}"]
+    if program == "mitmweb":
+        command += ["--no-web-open-browser", "--set", f"web_password={WEB_PASSWORD}"]
+    if rules is not None:
+        command += ["-s", str(SCRIPT), "--set", f"smtpguard_rules={rules}"]
+    return command

@@ -45,13 +45,16 @@ def pair(lines: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return each command with its reply.
 
     ``lines`` are ("C", command) and ("S", reply line) in the order of the transcript; a
-    client that pipelines has several commands before their replies. A reply of many
-    lines is answered by its last. Raises ``ValueError`` for a reply nobody asked for.
+    client that pipelines has several commands before their replies. The command CONNECT
+    begins another connection. A reply of many lines is answered by its last. Raises
+    ``ValueError`` for a reply nobody asked for.
     """
     waiting = deque([CONNECT])
     pairs = []
     for side, line in lines:
         text = line.rstrip("\r")
+        if text == CONNECT:
+            waiting.clear()
         if side == "C":
             waiting.append(text)
             continue
@@ -87,19 +90,22 @@ def told_by_dialogue(
             mails.append(Told({}, final, transcript))
         elif match and mails:
             mails[-1].recipients[match[1]] = reply
-        elif mails and (command == MESSAGE or _refused_data(command, reply)):
+        elif mails and not mails[-1].final and _ends(command, reply):
             mails[-1] = Told(mails[-1].recipients, reply, transcript)
     return mails + [Told({}, refusal, transcript)] * (count - len(mails))
 
 
-def _refused_data(command: str, reply: str) -> bool:
-    return command.upper() == "DATA" and not reply.startswith("354")
+def _ends(command: str, reply: str) -> bool:
+    """Whether this is the answer to a message, or instead of one."""
+    is_data = command.upper() == "DATA"
+    return command == MESSAGE or (is_data and not reply.startswith("354"))
 
 
 _POSTFIX = re.compile(
     r"to=<(?P<to>[^>]*)>, (?:orig_to=<[^>]*>, )?relay=.*? status=(?P<status>\w+) "
     r"\((?P<text>.*)\)$"
 )
+_REFUSED = re.compile(r"refused to talk to me: (?P<reply>\d{3}.*)$")
 _SAID = re.compile(r"said: (?P<reply>\d{3}.*) \(in reply to (?P<what>.*) command\)$")
 
 
@@ -118,6 +124,8 @@ def told_by_postfix(log: str, queue_ids: Iterable[str]) -> list[Told]:
 def _with(told: Told, recipient: str, text: str) -> Told:
     said = _SAID.search(text)
     if said is None:
+        if refused := _REFUSED.search(text):
+            return Told(told.recipients, refused["reply"], told.transcript)
         reply = text if text[:3].isdigit() else ""
         told.recipients[recipient] = reply
         return Told(told.recipients, told.final or reply, told.transcript)
@@ -129,7 +137,9 @@ def _with(told: Told, recipient: str, text: str) -> Told:
 
 _EXIM = re.compile(
     r" (?P<sign>=>|->|\*\*|==) (?P<to>\S+) .*?"
-    r"(?:C=\"(?P<good>[^\"]*)\"|after (?P<what>[^:]*(?::<[^>]*>)?): (?P<bad>\d{3}.*))"
+    r"(?:C=\"(?P<good>[^\"]*)\"|"
+    r"(?:after|\() ?(?P<what>[^:]*(?::<[^>]*>[^:]*)?): "
+    r"(?P<bad>\d{3}.*?)\)?(?: DT=\S+)?$)"
 )
 
 

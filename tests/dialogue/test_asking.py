@@ -1,0 +1,170 @@
+"""The rules and other addons may raise, fall silent or talk nonsense."""
+
+from __future__ import annotations
+
+import pytest
+
+from smtpguard.dialogue import effects, events
+from smtpguard.model.decision import Action, Decision
+from smtpguard.model.reply import Reply
+from smtpguard.model.session import Leg
+from smtpguard.model.settings import Refusal
+from smtpguard.replay.memory import MemorySession
+from smtpguard.wire import parse_mailbox
+from tests.dialogue.peers import (
+    Rules,
+    connected,
+    enveloped,
+    forget_heard,
+    greeted,
+    lines,
+    session,
+)
+
+
+UNSOUND = {
+    "raises": RuntimeError("a fault of the rules"),
+    "nothing": None,
+    "allow with a reply": Decision(Action.ALLOW, reply=Reply(550, (b"no",))),
+    "allow with an address": Decision(
+        Action.ALLOW, rewrite_to=parse_mailbox("x@y.example")
+    ),
+    "deny without a reply": Decision(Action.DENY),
+    "deny with 4yz": Decision(Action.DENY, reply=Reply(450, (b"no",))),
+    "deny with 250": Decision(Action.DENY, reply=Reply(250, (b"yes",))),
+    "tempfail without a reply": Decision(Action.TEMPFAIL),
+    "tempfail with 5yz": Decision(Action.TEMPFAIL, reply=Reply(550, (b"no",))),
+    "tempfail with 421": Decision(Action.TEMPFAIL, reply=Reply(421, (b"bye",))),
+    "rewrite to nothing": Decision(Action.REWRITE),
+    "an action on parts": Decision(Action.STRIP),
+    "discard": Decision(Action.DISCARD),
+}
+each_unsound = pytest.mark.parametrize("answer", UNSOUND.values(), ids=UNSOUND)
+UNDECIDED = "451 4.3.0 Message not decided, try again later"
+
+
+@each_unsound
+def test_mail_is_451_where_the_rules_do_not_decide(answer: Decision) -> None:
+    memory = greeted(session(Rules(senders={"*": answer})))
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
+    assert lines(memory.client_heard) == [UNDECIDED]
+    assert not memory.upstream_heard
+
+
+@each_unsound
+def test_rcpt_is_451_where_the_rules_do_not_decide(answer: Decision) -> None:
+    memory = greeted(session(Rules(recipients={"*": answer})))
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
+    memory.from_upstream(b"250 ok\r\n")
+    forget_heard(memory)
+    memory.from_client(b"RCPT TO:<c@d.example>\r\n")
+    assert lines(memory.client_heard) == [UNDECIDED]
+    assert not memory.upstream_heard
+
+
+@each_unsound
+def test_helo_is_451_where_the_rules_do_not_decide(answer: Decision) -> None:
+    memory = forget_heard(connected(session(Rules(helo_names={"*": answer}))))
+    memory.from_client(b"EHLO c.example\r\n")
+    assert lines(memory.client_heard) == [UNDECIDED]
+    assert not memory.upstream_heard
+    assert memory.session.helo == ""
+
+
+def test_a_helo_name_cannot_be_rewritten_by_a_rule() -> None:
+    rewrite = Decision(Action.REWRITE, rewrite_to=parse_mailbox("x@y.example"))
+    memory = forget_heard(connected(session(Rules(helo_names={"*": rewrite}))))
+    memory.from_client(b"EHLO c.example\r\n")
+    assert lines(memory.client_heard) == [UNDECIDED]
+
+
+def test_undecided_recipients_do_not_count_as_rejected() -> None:
+    memory = enveloped(greeted(session(Rules(recipients={"x@d.example": None}))))
+    memory.from_client(b"RCPT TO:<x@d.example>\r\n" * 80)
+    assert lines(memory.client_heard) == [UNDECIDED] * 80
+
+
+@pytest.mark.parametrize("action", [Action.DROP, Action.BLOCK])
+@pytest.mark.parametrize("table", ["helo_names", "senders", "recipients"])
+def test_drop_and_block_close_without_a_word(table: str, action: Action) -> None:
+    rules = Rules()
+    getattr(rules, table)["*"] = Decision(action, "r:1")
+    memory = forget_heard(connected(session(rules)))
+    memory.from_client(b"EHLO c.example\r\n")
+    if not memory.ended:
+        memory.from_upstream(b"250-mx.example\r\n250 PIPELINING\r\n")
+        lines(memory.client_heard)
+        memory.from_client(b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n")
+    assert not memory.client_heard
+    assert memory.closed == {Leg.CLIENT, Leg.UPSTREAM}
+    assert f"session ends: {action} by r:1" in memory.log
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("no rules"), KeyError("x")])
+def test_without_a_policy_the_client_is_greeted_with_421(fault: Exception) -> None:
+    memory = session(Rules(refusal=fault))
+    memory.start()
+    assert lines(memory.client_heard) == ["421 4.3.2 Service not available"]
+    assert memory.opens == 0
+    assert memory.ended
+
+
+def test_a_refused_client_is_greeted_with_the_rules_reply() -> None:
+    refused = Refusal(Reply(554, (b"5.7.1 blocked",)), "blocked")
+    memory = session(Rules(refusal=refused))
+    memory.start()
+    assert lines(memory.client_heard) == ["554 5.7.1 blocked"]
+    assert memory.opens == 0
+
+
+def test_a_judge_that_cannot_begin_is_451() -> None:
+    rules = Rules()
+    rules.begin = lambda session: 1 / 0  # type: ignore[assignment,method-assign,return-value]
+    memory = greeted(session(rules))
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
+    assert lines(memory.client_heard) == [UNDECIDED]
+
+
+# -- other addons ---------------------------------------------------------------------
+
+
+def asked(memory: MemorySession) -> str:
+    question = memory.take(effects.AskCommand)
+    assert question is not None
+    return question.command.verb
+
+
+def test_a_command_goes_on_where_others_let_it() -> None:
+    memory = forget_heard(connected(session(ask_commands=True)))
+    memory.from_client(b"NOOP\r\nHELP\r\n")
+    assert asked(memory) == "NOOP"
+    assert not memory.client_heard
+    memory.feed(events.CommandJudged(None))
+    assert lines(memory.client_heard) == ["250 2.0.0 OK"]
+    assert asked(memory) == "HELP"
+
+
+def test_a_command_is_answered_with_what_others_say() -> None:
+    memory = forget_heard(connected(session(ask_commands=True)))
+    memory.from_client(b"AUTH PLAIN AHVzZXIAc2VjcmV0\r\n")
+    memory.feed(events.CommandJudged(Reply(550, (b"5.7.1 not here",))))
+    assert lines(memory.client_heard) == ["550 5.7.1 not here"]
+    assert memory.dialogue.client.auth_seen
+
+
+def test_no_answer_about_a_command_is_451_and_decides_no_later_one() -> None:
+    memory = forget_heard(connected(session(ask_commands=True)))
+    memory.from_client(b"NOOP\r\nHELP\r\n")
+    memory.pass_time(241)
+    assert lines(memory.client_heard) == [UNDECIDED]
+    memory.feed(events.CommandJudged(None))
+    assert not memory.client_heard
+    memory.feed(events.CommandJudged(Reply(550, (b"5.7.1 no help",))))
+    assert lines(memory.client_heard) == ["550 5.7.1 no help"]
+
+
+def test_verbs_that_nobody_handles_are_not_asked_about() -> None:
+    memory = forget_heard(connected(session(ask_commands=True)))
+    memory.from_client(b"XFOO\r\n")
+    assert lines(memory.client_heard) == ["502 5.5.1 Command not implemented"]
+    assert memory.take(effects.AskCommand) is None

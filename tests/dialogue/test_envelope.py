@@ -1,0 +1,118 @@
+"""MAIL, RCPT and RSET, where the scripts of the rows do not show it."""
+
+from __future__ import annotations
+
+import pytest
+
+from smtpguard.dialogue import events
+from smtpguard.model.session import Leg
+from smtpguard.model.settings import Limits, Settings
+from tests.dialogue.peers import (
+    Rules,
+    connected,
+    enveloped,
+    forget_heard,
+    greeted,
+    lines,
+    session,
+)
+
+
+def test_mail_before_ehlo_is_503_and_what_is_pipelined_behind_it_no_error() -> None:
+    memory = forget_heard(connected(session(Rules(Settings(limits=Limits(errors=2))))))
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n")
+    assert [line[:3] for line in lines(memory.client_heard)] == ["503"] * 3
+    assert not memory.ended
+
+
+def test_an_upstream_that_cannot_be_dialled_is_451_and_the_session_goes_on() -> None:
+    memory = greeted(session())
+    memory.feed(events.Closed(Leg.UPSTREAM))
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
+    memory.opened("Connection refused")
+    assert lines(memory.client_heard) == ["451 4.4.2 Connection to next server lost"]
+    memory.from_client(b"NOOP\r\n")
+    assert lines(memory.client_heard) == ["250 2.0.0 OK"]
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"RSET now\r\n",
+        b"QUIT now\r\n",
+        b"DATA now\r\n",
+        b"VRFY\r\n",
+        b"MAIL\r\n",
+        b"RCPT\r\n",
+    ],
+    ids=repr,
+)
+def test_an_argument_too_many_or_missing_is_501(octets: bytes) -> None:
+    memory = enveloped(greeted(session()))
+    if octets.startswith(b"MAIL"):
+        memory = greeted(session())
+    memory.from_client(octets)
+    assert lines(memory.client_heard)[0].startswith("501 5.5.4")
+    assert not memory.ended
+
+
+@pytest.mark.parametrize(
+    ("reply", "counted"), [("250 ok", 0), ("450 later", 0), ("550 no", 1)]
+)
+def test_recipients_that_the_upstream_refuses_for_good_count(
+    reply: str, counted: int
+) -> None:
+    memory = enveloped(greeted(session()))
+    memory.from_client(b"RCPT TO:<c@d.example>\r\n")
+    memory.from_upstream(reply.encode() + b"\r\n")
+    assert memory.dialogue.client.rejected == counted
+
+
+def test_recipients_behind_a_refused_mail_do_not_count() -> None:
+    memory = greeted(session())
+    rcpts = b"".join(b"RCPT TO:<r%d@d.example>\r\n" % n for n in range(60))
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\n" + rcpts)
+    memory.from_upstream(b"550 not you\r\n" + b"503 no MAIL\r\n" * 60)
+    assert lines(memory.client_heard) == ["550 not you"] + ["503 no MAIL"] * 60
+    assert memory.dialogue.client.rejected == 0
+
+
+def test_a_client_that_goes_in_the_delay_ends_the_session() -> None:
+    memory = enveloped(
+        greeted(session(Rules(Settings(limits=Limits(rejected_recipients=0))))), 0
+    )
+    memory.from_client(b"RCPT TO:<c@d.example>\r\n")
+    memory.feed(events.Closed(Leg.CLIENT, reset=True))
+    assert memory.ended
+
+
+def test_a_message_that_every_recipient_was_refused_is_on_record() -> None:
+    memory = enveloped(greeted(session()), recipients=0)
+    memory.from_client(b"RCPT TO:<c@d.example>\r\n")
+    memory.from_upstream(b"550 5.1.1 no\r\n")
+    memory.from_client(b"RSET\r\n")
+    (record,) = memory.records
+    assert (record.outcome, record.reply) == ("rejected", "550 5.1.1 no")
+    assert record.rcpt_to == (
+        {
+            "asked": "c@d.example",
+            "address": "c@d.example",
+            "reply": "550 5.1.1 no",
+            "rule": "",
+            "action": "allow",
+        },
+    )
+
+
+def test_a_client_that_only_asks_leaves_nothing_on_record() -> None:
+    memory = enveloped(greeted(session()))
+    memory.from_client(b"RSET\r\n")
+    assert memory.records == []
+
+
+def test_how_a_clear_leg_came_about_is_noted_once() -> None:
+    memory = enveloped(greeted(session()))
+    memory.from_client(b"RSET\r\n")
+    memory.from_upstream(b"250 ok\r\n")
+    enveloped(memory)
+    assert memory.session.upstream_leg.history == ["clear: not offered"]

@@ -1,0 +1,139 @@
+"""How commands are taken, counted, recorded; and the farewell."""
+
+from __future__ import annotations
+
+import pytest
+
+from smtpguard.dialogue import events
+from smtpguard.dialogue.verbs import HANDLERS
+from smtpguard.dialogue.waits import Task, UpstreamLost
+from smtpguard.model.session import Leg
+from smtpguard.model.settings import Limits, Settings
+from smtpguard.wire import COMMANDS
+from tests.dialogue.peers import (
+    Rules,
+    connected,
+    enveloped,
+    forget_heard,
+    greeted,
+    lines,
+    session,
+)
+
+
+def test_every_verb_that_the_table_calls_handled_has_a_handler() -> None:
+    assert {verb for verb, known in COMMANDS.items() if known.handled} == set(HANDLERS)
+
+
+@pytest.mark.parametrize(
+    ("said", "counted"),
+    [
+        (b"XFOO", 1),
+        (b"1", 1),
+        (b"MAIL FROM:<", 1),
+        (b"MAIL FROM:<a@b.example> SIZE=x", 1),
+        (b"RCPT TO:<a@b.example>", 1),
+        (b"DATA", 1),
+        (b"BDAT 0", 1),
+        (b"MAIL FROM:<a@b.example> RET=FULL", 0),
+        (b"MAIL FROM:<a@b.example> REQUIRETLS", 0),
+        (b"AUTH PLAIN", 0),
+        (b"XCLIENT ADDR=1.2.3.4", 0),
+        (b"VRFY x", 0),
+        (b"NOOP", 0),
+    ],
+    ids=repr,
+)
+def test_syntax_and_sequence_errors_count_and_policy_answers_do_not(
+    said: bytes, counted: int
+) -> None:
+    memory = greeted(session())
+    memory.from_client(said + b"\r\n")
+    assert len(lines(memory.client_heard)) == 1
+    assert memory.dialogue.client.errors == counted
+
+
+def test_the_tenth_error_has_its_reply_and_then_421() -> None:
+    memory = greeted(session())
+    memory.from_client(b"XFOO\r\n" * 20)
+    heard = lines(memory.client_heard)
+    assert heard == ["502 5.5.1 Command not implemented"] * 10 + [
+        "421 4.7.0 Too many errors"
+    ]
+    assert "session ends: anomaly: too many errors" in memory.log
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_the_limit_of_errors_is_the_policys(limit: int) -> None:
+    memory = greeted(session(Rules(Settings(limits=Limits(errors=limit)))))
+    memory.from_client(b"XFOO\r\n" * 5)
+    assert len(lines(memory.client_heard)) == limit + 1
+
+
+def test_lines_that_are_no_command_are_on_record_too() -> None:
+    memory = connected(session())
+    memory.from_client(b"\x801\r\n")
+    shown = [e.octets for e in memory.dialogue.transcript.entries if e.direction == "C"]
+    assert shown == [b"\\x801\r\n"]
+
+
+def test_after_auth_they_are_not_quoted() -> None:
+    memory = greeted(session())
+    memory.from_client(b"AUTH LOGIN\r\n1secret\r\n")
+    shown = [e.octets for e in memory.dialogue.transcript.entries if e.direction == "C"]
+    assert shown[-2:] == [b"AUTH LOGIN\r\n", b"*\r\n"]
+    assert memory.log[-1] == "client: no command"
+
+
+def test_unless_credentials_are_recorded() -> None:
+    memory = greeted(session(record_auth=True))
+    memory.from_client(b"AUTH LOGIN\r\n1secret\r\n")
+    shown = [e.octets for e in memory.dialogue.transcript.entries if e.direction == "C"]
+    assert shown[-1] == b"1secret\r\n"
+    assert not any("1secret" in line for line in memory.log)
+
+
+def test_what_the_client_waits_for_is_answered_before_the_last_word() -> None:
+    memory = enveloped(greeted(session()))
+    memory.from_client(b"RCPT TO:<x@d.example>\r\nGET / HTTP/1.1\r\n")
+    assert [line[:3] for line in lines(memory.client_heard)] == ["451", "502"]
+    assert memory.ended
+
+
+def test_a_last_word_is_not_said_to_a_client_that_is_gone() -> None:
+    memory = connected(session())
+    memory.client_heard.clear()
+    memory.from_client(b"QUIT\r\n")
+    memory.feed(events.Closed(Leg.CLIENT, reset=True))
+    memory.from_upstream(b"221 bye\r\n")
+    assert memory.ended
+
+
+def test_an_upstream_that_goes_at_the_farewell_needs_no_goodbye() -> None:
+    memory = forget_heard(greeted(session()))
+    memory.from_client(b"QUIT\r\n")
+    memory.feed(events.Closed(Leg.UPSTREAM))
+    assert memory.ended
+    assert lines(memory.upstream_heard) == ["QUIT"]
+
+
+def test_an_upstream_lost_where_nobody_expects_it_ends_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lose(_dialogue: object, _command: object) -> Task[None]:
+        yield from ()
+        raise UpstreamLost("out of the blue")
+
+    monkeypatch.setitem(HANDLERS, "NOOP", lose)
+    memory = greeted(session())
+    memory.from_client(b"NOOP\r\n")
+    assert lines(memory.client_heard) == ["421 4.3.2 Service not available"]
+    assert "session ends: upstream: out of the blue" in memory.log
+
+
+def test_a_session_without_an_upstream_ends_at_quit() -> None:
+    memory = forget_heard(greeted(session()))
+    memory.feed(events.Closed(Leg.UPSTREAM))
+    memory.from_client(b"QUIT\r\n")
+    assert lines(memory.client_heard) == ["221 2.0.0 Bye"]
+    assert memory.ended

@@ -1,0 +1,124 @@
+"""Which hooks tell of a session's flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from mitmproxy.proxy import commands
+
+from smtpguard.proxy.sessionflow import UNRECORDED, SessionFlow
+from tests.proxy.fakes import (
+    HEARD,
+    FakeDialogue,
+    FakeRecorder,
+    ended_record,
+    new_services,
+)
+from tests.proxy.playbook import Clock, make_context
+
+
+class Told:
+    """A session's flow and who was told what."""
+
+    def __init__(self, tmp: Path, heard: Iterable[str]) -> None:
+        self.recorders: list[FakeRecorder] = []
+        self.dialogue = FakeDialogue(lambda event: [])
+        services = new_services(tmp, Clock(), heard=heard, recorders=self.recorders)
+        self.ends = 0
+        self.session = SessionFlow(
+            make_context(), self.dialogue.as_dialogue(), services, self._end
+        )
+
+    def _end(self) -> None:
+        self.ends += 1
+
+    @property
+    def recorder(self) -> FakeRecorder:
+        return self.recorders[0]
+
+
+def names(*hooks: commands.StartHook | None) -> list[str]:
+    return [hook.name if hook else "" for hook in hooks]
+
+
+def until_the_end(told: Told, error: str | None = None) -> list[str]:
+    """Complete one hook after the other; return their names."""
+    found = []
+    hook = told.session.end(error)
+    while hook is not None:
+        assert told.ends == 0
+        found.append(hook.name)
+        hook = told.session.after(hook)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("heard", "error", "wanted"),
+    [
+        (HEARD, None, ["tcp_end"]),
+        (HEARD, "broken", ["tcp_error"]),
+        ([*HEARD, "smtp_end"], None, ["smtp_end", "tcp_end"]),
+        ([*HEARD, "smtp_end"], "broken", ["smtp_end", "tcp_error"]),
+        ([], None, []),
+        ([], "broken", ["tcp_error"]),
+        (["smtp_end"], None, ["smtp_end"]),
+    ],
+)
+def test_the_end_is_told_in_order_and_once(
+    tmp_path: Path, heard: list[str], error: str | None, wanted: list[str]
+) -> None:
+    told = Told(tmp_path, heard)
+
+    assert until_the_end(told, error) == wanted
+    assert told.ends == 1
+    assert not told.session.flow.live
+    assert (told.session.flow.error is not None) is (error is not None)
+
+
+def test_a_start_is_told_to_whom_it_concerns(tmp_path: Path) -> None:
+    started = Told(tmp_path, HEARD).session.start(), Told(tmp_path, []).session.start()
+
+    assert names(*started) == ["tcp_start", ""]
+
+
+def test_views_are_refreshed_after_a_transaction(tmp_path: Path) -> None:
+    told = Told(tmp_path, ["tcp_message"])
+    first = told.session.transaction(ended_record())
+
+    assert names(first) == ["tcp_message"]
+    assert told.session.records == [ended_record()]
+    assert told.recorder.told == ["transaction 5f3a.1", "update"]
+
+
+def test_the_completion_of_another_hook_changes_nothing(tmp_path: Path) -> None:
+    told = Told(tmp_path, HEARD)
+    start = told.session.start()
+    told.session.end()
+    assert start is not None
+
+    assert told.session.after(start) is None
+    assert told.ends == 0
+
+
+def test_the_transcript_waits_until_it_is_worth_it(tmp_path: Path) -> None:
+    told = Told(tmp_path, [])
+    told.dialogue.transcript.entries.extend([None] * UNRECORDED)  # type: ignore[list-item]
+    assert not told.session.update()
+    told.dialogue.transcript.entries.append(None)  # type: ignore[arg-type]
+
+    assert told.session.update()
+
+
+@pytest.mark.parametrize("heard", [HEARD, []], ids=["heard", "unheard"])
+def test_a_fault_in_the_record_costs_the_record_alone(
+    tmp_path: Path, heard: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told(tmp_path, heard)
+    told.recorder.broken = True
+    assert told.session.transaction(ended_record()) is None
+    until_the_end(told)
+
+    assert told.ends == 1
+    assert "flow not complete" in caplog.text
