@@ -19,7 +19,11 @@ from mitmproxy.test import taddons
 from smtpguard import addon as addon_module
 from smtpguard.addon import INLINE_OCTETS, SmtpGuard
 from smtpguard.loading import load_pipeline
+from smtpguard.model.decider import Decider
 from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.model.session import SessionFacts
+from smtpguard.model.settings import Settings
+from smtpguard.pipeline import TransactionJudge
 from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
 from smtpguard.proxy.sentinel import Sentinel
 
@@ -269,7 +273,7 @@ def test_changed_rules_are_taken(live: Any, guard: SmtpGuard, rules: Path) -> No
         await until(lambda: policies(guard) == ["second"])
         found = Sentinel.get()._guard
         assert found is not None
-        assert found.decider is guard._pipeline
+        assert policy_of(found.decider) == "second"
 
     live(scene)
 
@@ -352,6 +356,18 @@ def test_a_fault_while_reloading_does_not_end_the_watch(
 
 # -- hooks -----------------------------------------------------------------------------
 
+SESSION = SessionFacts("s1", ("192.0.2.1", 4242), ("192.0.2.25", 25))
+
+
+def policy_of(decider: Decider) -> str:
+    """Return the policy of a session and of its transactions, which are one."""
+    settings = decider.connect(SESSION)
+    judge = decider.begin(SESSION)
+    assert isinstance(settings, Settings)
+    assert isinstance(judge, TransactionJudge)
+    assert judge.policy.name == settings.policy
+    return settings.policy
+
 
 def test_a_session_is_answered_for(
     mitm: taddons.context, guard: SmtpGuard, rules: Path
@@ -360,7 +376,32 @@ def test_a_session_is_answered_for(
     data = SmtpStartData(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
     guard.smtp_start(data)
 
-    assert data.decider is guard._pipeline
+    assert data.decider is not None
+    assert policy_of(data.decider) == "first"
+
+
+def test_a_session_asks_the_rules_of_the_moment(
+    mitm: taddons.context, guard: SmtpGuard, rules: Path
+) -> None:
+    """A connection may be kept for hours; only a transaction keeps its rules."""
+    mitm.configure(guard, smtpguard_rules=str(rules))
+    data = SmtpStartData(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+    guard.smtp_start(data)
+    assert data.decider is not None
+    begun = data.decider.begin(SESSION)
+    rules.with_name("second.yaml").write_text(RULES.format(name="second"))
+    mitm.configure(guard, smtpguard_rules=str(rules.with_name("second.yaml")))
+
+    assert policy_of(data.decider) == "second"
+    assert isinstance(begun, TransactionJudge)
+    assert begun.policy.name == "first"
+
+
+def test_without_rules_no_session_is_answered_for(guard: SmtpGuard) -> None:
+    data = SmtpStartData(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+    guard.smtp_start(data)
+
+    assert data.decider is None
 
 
 def test_another_addons_decider_stays(guard: SmtpGuard) -> None:

@@ -27,11 +27,15 @@ from smtpguard.proxy.watch import FileWatch
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
     from collections.abc import Set as AbstractSet
 
     from mitmproxy.addonmanager import Loader
 
+    from smtpguard.model.decider import Judge
+    from smtpguard.model.decision import Decision
+    from smtpguard.model.session import SessionFacts
+    from smtpguard.model.settings import Refusal, Settings, TrustedClient
     from smtpguard.options import GuardOptions
     from smtpguard.pipeline import Pipeline
     from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
 
 logger = getLogger(__name__)
 
-INLINE_OCTETS = 128 * 1024
+INLINE_OCTETS = 1536 * 1024
 """Messages up to here are judged at once, in a few milliseconds; larger ones beside the
 event loop, so that other sessions go on."""
 JUDGES = 2
@@ -48,6 +52,32 @@ lock and hold that many messages in memory."""
 WATCH_SECONDS = 1.0
 STOP_SECONDS = 60.0
 """How long replies in flight are awaited after SIGTERM (product.md 3)."""
+
+
+class RulesOfTheMoment:
+    """Asks the rules that are in force when it is asked: a session outlasts a reload.
+
+    A transaction keeps the rules it is begun under, a session its settings.
+    """
+
+    def __init__(self, current: Callable[[], Pipeline]) -> None:
+        self._current = current
+
+    def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
+        """Say whether this peer must tell us the real client's address."""
+        return self._current().trusted(client)
+
+    def connect(self, session: SessionFacts) -> Settings | Refusal:
+        """Choose the policy of a new session."""
+        return self._current().connect(session)
+
+    def helo(self, session: SessionFacts) -> Decision:
+        """Judge the name the client greets with."""
+        return self._current().helo(session)
+
+    def begin(self, session: SessionFacts) -> Judge:
+        """Begin a transaction."""
+        return self._current().begin(session)
 
 
 class SmtpGuard:
@@ -125,7 +155,8 @@ class SmtpGuard:
 
     def _on_duty(self) -> None:
         if self._options is not None and self._pipeline is not None:
-            guard = Guard(self, self._options, self._pipeline, self._judge_at_once)
+            rules = RulesOfTheMoment(self._current)
+            guard = Guard(self, self._options, rules, self._judge_at_once)
             Sentinel.get().on_duty(guard)
 
     def _off_duty(self) -> None:
@@ -137,8 +168,8 @@ class SmtpGuard:
 
     def smtp_start(self, data: SmtpStartData) -> None:
         """Answer for the rules in a new session."""
-        if data.decider is None:
-            data.decider = self._pipeline
+        if data.decider is None and self._pipeline is not None:
+            data.decider = RulesOfTheMoment(self._current)
 
     async def smtp_message(self, data: SmtpMessageData) -> None:
         """Judge a message by the rules its transaction began under.
@@ -167,6 +198,10 @@ class SmtpGuard:
         return True
 
     # -- rules -------------------------------------------------------------------------
+
+    def _current(self) -> Pipeline:
+        assert self._pipeline is not None
+        return self._pipeline
 
     @command.command("smtpguard.reload")  # type: ignore[untyped-decorator]
     def reload(self) -> None:

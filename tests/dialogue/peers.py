@@ -4,28 +4,40 @@
 ``connected``, ``greeted`` and the others take a ``MemorySession`` to where a test
 begins. ``script_session`` makes both from the header lines of a dialogue script:
 
-======================================  =================================================
-``row: pipelining``                     the row of product.md 3 (or setting of 4) it shows
-``setting: limits.errors=3``            a field of ``model.settings.Settings``
-``session: destination=192.0.2.9:465``  a field of ``SessionFacts`` (``loop=true`` ...)
-``name: mx.example``                    host of the reverse target (``reverse_name``)
-``option: record_limit=100``            an option of ``Dialogue``
-``trusted: xclient``                    the client speaks for others, by this protocol
-``connect: refuse REPLY`` / ``raises``  instead of a policy
-``policy: ADDRESS SETTING=VALUE``       another setting for that client's address
-``helo: NAME ACTION ...``               a rule; ``mail:`` (``<>`` too) and ``rcpt:`` alike;
-                                        ACTION is ``deny REPLY``, ``tempfail REPLY``,
-                                        ``rewrite ADDRESS``, ``drop``, ``raises``, ``none``
-``command: VERB REPLY``                 what another addon says to a command (``ask``)
-``verdict: OUTCOME [REPLY]``            what becomes of a message: ``relayed``, ``discarded``
-                                        ...; ``modified``: its last line becomes "edited";
-                                        ``undecided``, ``raises``; ``silent``: no answer
-``disk: full`` / ``disk: full N``       the spool cannot be made / takes only N octets
-``outcome: relayed``                    what must be on record, transaction by transaction
-``in_doubt: TEXT``                      the record says so; without it none may
-``log: TEXT`` / ``nolog: TEXT``         must be, must not be part of a log line
-``only: memory: REASON``                cannot be played over sockets
-======================================  =================================================
+``row: pipelining``
+    The row of product.md 3 that it shows, ``tls`` for the settings of 4.
+``setting: limits.errors=3``
+    A field of ``model.settings.Settings``, named with dots.
+``session: destination=192.0.2.9:465``
+    A field of ``SessionFacts`` (``loop=true`` ...).
+``name: mx.example``
+    The host of the reverse target (``reverse_name``).
+``option: record_limit=100``
+    An option of ``Dialogue``.
+``trusted: xclient``
+    The client speaks for others, by this protocol.
+``connect: refuse REPLY``, ``connect: raises``
+    Instead of a policy.
+``policy: ADDRESS SETTING=VALUE``
+    Another setting for the client of that address.
+``helo: NAME ACTION ...``, ``mail: ADDRESS ACTION ...``, ``rcpt: ADDRESS ACTION ...``
+    A rule. ACTION is ``deny REPLY``, ``tempfail REPLY``, ``rewrite ADDRESS``, ``drop``,
+    ``raises`` or ``none``; ``*`` is any name, ``<>`` the null sender.
+``command: VERB REPLY``
+    What another addon says to a command (``option: ask_commands=true``).
+``verdict: OUTCOME [REPLY]``
+    What becomes of a message: ``relayed``, ``discarded`` ...; ``modified``: its last
+    line becomes "edited"; ``undecided``, ``raises``; ``silent``: no answer.
+``disk: full``, ``disk: full N``
+    The spool cannot be made, or takes only N octets.
+``outcome: relayed``
+    What must be on record, transaction by transaction.
+``in_doubt: TEXT``
+    The record says so; without this line none may.
+``log: TEXT``, ``nolog: TEXT``
+    Must be, must not be part of a log line.
+``only: memory: REASON``
+    Cannot be played over sockets.
 """
 
 from __future__ import annotations

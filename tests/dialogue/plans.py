@@ -2,8 +2,8 @@
 
 A script says what both peers said once. Where something goes wrong on the way, both
 must still act sensibly: the client sends no message without a 354, the upstream answers
-what it hears. So a script becomes a ``Plan``: the client's items in blocks that it sends
-without waiting, and the upstream's answers by question.
+what it hears. So a script becomes a ``Plan``: the client's items in blocks that it
+sends without waiting, and the upstream's answers by question.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def token(message: int) -> bytes:
 
 def plan(script: Script) -> Plan:
     """Return what the peers of a script mean to do."""
-    return Plan(script, _Client(script.steps).blocks, _upstream_answers(script.steps))
+    return Plan(script, _Client(script.steps).blocks, _Upstream(script.steps).answers)
 
 
 class _Client:
@@ -151,61 +151,68 @@ class _Client:
         self._add("last", header + body, self._messages)
 
 
-def _upstream_answers(steps: tuple[Step, ...]) -> Answers:
-    """Give each answer of the upstream to the question it answers."""
-    answers = Answers()
-    asked: deque[str] = deque(["open"])
-    answered = 0
-    reply = b""
-    in_data = False
-    chunk = 0
-    for step in steps:
-        if step.direction == "s" and not step.event:
-            if chunk > 0:
-                chunk -= len(step.octets)
-            elif in_data:
-                if step.octets == b".\r\n":
-                    in_data = False
-                    asked.append(".")
-            elif (question := question_of(step.octets)) == ".":
-                asked.append(question)
-                chunk = int(step.octets.split()[1])
-            elif question != "PROXY":
-                asked.append(question)
-        elif step.direction == "s" and step.words == ["open"]:
-            asked = deque(["open"])
-        elif step.direction == "S" and step.event:
-            _take_event(step, answers, asked, answered)
-        elif step.direction == "S":
-            reply += step.octets
-            if step.octets[3:4] == b"-":
-                continue
-            if asked:
-                question = asked.popleft()
-                answers.known[question].append(reply)
-                in_data = question == "DATA" and reply.startswith(b"354")
-                answered += 1
-            else:
-                answers.unasked[answered].append(reply)
-            reply = b""
-    for question in asked:
-        answers.known[question].append(SILENT)
-    return answers
+class _Upstream:
+    """Gives each answer of the upstream to the question it answers."""
 
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        self.answers = Answers()
+        self._asked: deque[str] = deque(["open"])
+        self._answered = 0
+        self._reply = b""
+        self._in_data = False
+        self._chunk = 0
+        for step in steps:
+            if step.direction == "s":
+                self._hear(step)
+            elif step.direction == "S":
+                self._say(step)
+        for question in self._asked:
+            self.answers.known[question].append(SILENT)
 
-def _take_event(step: Step, answers: Answers, asked: deque[str], answered: int) -> None:
-    match step.words:
-        case ["close" | "reset"] if asked:
-            answers.known[asked.popleft()].append(CLOSED)
-        case ["tls"]:
-            answers.known["tls"].append(b"")
-        case ["tls-fails", *_]:
-            answers.known["tls"].append(b"failed")
-        case ["refused", *_]:
-            asked.clear()
-            answers.known["open"].append(b"")
-        case ["close" | "reset"]:
-            answers.unasked[answered].append(None)
+    def _hear(self, step: Step) -> None:
+        if step.event:
+            if step.words == ["open"]:
+                self._asked = deque(["open"])
+        elif self._chunk > 0:
+            self._chunk -= len(step.octets)
+        elif self._in_data:
+            if step.octets == b".\r\n":
+                self._in_data = False
+                self._asked.append(".")
+        elif (question := question_of(step.octets)) != "PROXY":
+            self._asked.append(question)
+            if question == ".":
+                self._chunk = int(step.octets.split()[1])
+
+    def _say(self, step: Step) -> None:
+        if step.event:
+            self._happen(step.words)
+            return
+        self._reply += step.octets
+        if step.octets[3:4] == b"-":
+            return
+        reply, self._reply = self._reply, b""
+        if not self._asked:
+            self.answers.unasked[self._answered].append(reply)
+            return
+        question = self._asked.popleft()
+        self.answers.known[question].append(reply)
+        self._in_data = question == "DATA" and reply.startswith(b"354")
+        self._answered += 1
+
+    def _happen(self, words: list[str]) -> None:
+        match words:
+            case ["close" | "reset"] if self._asked:
+                self.answers.known[self._asked.popleft()].append(CLOSED)
+            case ["close" | "reset"]:
+                self.answers.unasked[self._answered].append(None)
+            case ["tls"]:
+                self.answers.known["tls"].append(b"")
+            case ["tls-fails", *_]:
+                self.answers.known["tls"].append(b"failed")
+            case ["refused", *_]:
+                self._asked.clear()
+                self.answers.known["open"].append(b"")
 
 
 def question_of(line: bytes) -> str:

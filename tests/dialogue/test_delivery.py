@@ -19,9 +19,9 @@ from tests.dialogue.peers import Rules, enveloped, forget_heard, greeted, lines,
 MESSAGE = b"Subject: x\r\n\r\nhi\r\n"
 
 
-def asked_for_verdict(rules: Rules | None = None) -> MemorySession:
+def asked_for_verdict(rules: Rules | None = None, **options: object) -> MemorySession:
     """Take a session to where its message is being judged."""
-    memory = enveloped(greeted(session(rules, judge=None)))
+    memory = enveloped(greeted(session(rules, judge=None, **options)))
     memory.from_client(b"DATA\r\n" + MESSAGE + b".\r\n")
     return forget_heard(memory)
 
@@ -45,7 +45,6 @@ UNFIT = {
     "discarded with 550": Disposition(Outcome.DISCARDED, Reply(550, (b"x",))),
     "quarantined without a reply": Disposition(Outcome.QUARANTINED),
     "relayed with a reply": Disposition(Outcome.RELAYED, Reply(250, (b"x",))),
-    "relayed with content": Disposition(Outcome.RELAYED, content=MemorySpool()),
     "modified without content": Disposition(Outcome.MODIFIED),
     "dropped with a reply": Disposition(Outcome.DROPPED, Reply(550, (b"x",))),
 }
@@ -202,11 +201,23 @@ def test_a_message_that_cannot_be_read_on_is_never_ended_upstream() -> None:
 
 def test_a_message_that_cannot_be_recorded_is_delivered_all_the_same() -> None:
     """Its final dot has gone up: what the client is told must be the upstream's."""
-    memory = unreadable(3 * len(MESSAGE), record_limit=1000)
-    memory.from_client(b"DATA\r\n" + MESSAGE + b".\r\n")
+
+    class Once(MemorySpool):
+        reads = 0
+
+        def chunks(self) -> Iterator[bytes]:
+            self.reads += 1
+            if self.reads > 2:  # checked, sent, and then recorded
+                raise OSError(5, "Input/output error")
+            return super().chunks()
+
+    edited = Once()
+    edited.write(b"Subject: edited\r\n\r\n")
+    memory = asked_for_verdict(record_limit=1000)
+    judge(memory, Disposition(Outcome.MODIFIED, content=edited))
     memory.from_upstream(b"354 go\r\n")
     memory.from_upstream(b"250 2.0.0 queued\r\n")
-    assert lines(memory.client_heard)[1:] == ["250 2.0.0 queued"]
+    assert lines(memory.client_heard) == ["250 2.0.0 queued"]
     assert any("message not recorded" in line for line in memory.log)
 
 
@@ -221,6 +232,19 @@ def test_an_edit_that_cannot_be_read_is_451_and_nothing_goes_up() -> None:
     heard = lines(memory.client_heard)
     assert heard == ["451 4.3.0 Storage failed, try again later"]
     assert lines(memory.upstream_heard) == ["RSET"]
+
+
+def test_a_message_that_only_got_a_trace_field_is_relayed_with_it() -> None:
+    traced = MemorySpool()
+    traced.write(b"Received: by guard.example\r\n" + MESSAGE)
+    memory = asked_for_verdict()
+    judge(memory, Disposition(Outcome.RELAYED, content=traced))
+    memory.from_upstream(b"354 go\r\n")
+    assert memory.upstream_heard == (
+        b"DATA\r\nReceived: by guard.example\r\n" + MESSAGE + b".\r\n"
+    )
+    memory.from_upstream(b"250 2.0.0 queued\r\n")
+    assert memory.records[0].outcome is Outcome.RELAYED
 
 
 # -- edits ----------------------------------------------------------------------------

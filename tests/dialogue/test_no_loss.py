@@ -101,22 +101,23 @@ def broken(world: World) -> list[str]:
     faults += [
         f"in doubt elsewhere: {doubt}" for doubt in doubts if doubt not in PLACES
     ]
-    for message in world.sent:
-        copies = world.accepted[message]
-        told = world.told.get(message)
+    accepted, unanswered = world.upstream.accepted, world.upstream.unanswered
+    for message in world.client.sent:
+        copies = accepted[message]
+        told = world.client.told.get(message)
         positive = told is not None and 200 <= told <= 299
         if copies > 1:
             faults.append(f"message {message}: {copies} copies")
-        if positive and copies != 1 and not world.discarded:
+        if positive and copies + (message in world.discarded) != 1:
             faults.append(f"message {message}: told {told}, {copies} copies")
-        maybe = world.dotted[message]
+        maybe = unanswered[message]
         if copies and not positive and not doubts:
             faults.append(f"message {message}: accepted, told {told}, no doubt noted")
         if maybe and not copies and not doubts:
             faults.append(f"message {message}: unanswered upstream, no doubt noted")
         if maybe and positive and not copies:
             faults.append(f"message {message}: told {told}, nobody knows")
-    unsent = set(world.accepted) - world.sent
+    unsent = set(+accepted) - world.client.sent
     faults += [f"message {message} accepted before its end" for message in unsent]
     if doubts and not needs_doubt(world):
         faults.append(f"in doubt without need: {doubts}")
@@ -125,10 +126,7 @@ def broken(world: World) -> list[str]:
 
 def needs_doubt(world: World) -> bool:
     """Whether some message may have two fates: had by the upstream, not known of."""
-    return any(
-        world.dotted[message] or (world.accepted[message] and world.reset_before)
-        for message in world.sent
-    )
+    return bool(world.late or +world.upstream.unanswered)
 
 
 def swift(name: str) -> bool:

@@ -171,7 +171,16 @@ def test_the_transcript_keeps_no_more_of_a_message_than_asked(limit: int) -> Non
     memory.from_upstream(b"354 go\r\n")
     entries = [e for e in memory.dialogue.transcript.entries if e.kind == "message"]
     text = b"Subject: x\r\n\r\nhello\r\n"
-    assert [(e.direction, e.octets, e.size) for e in entries] == [
-        ("C", text[:limit], len(text)),
-        ("s", text[:limit], len(text)),
+    assert [(e.direction, e.octets, e.size, e.same) for e in entries] == [
+        ("C", text[:limit], len(text), False),
+        ("s", b"", len(text), True),
     ]
+
+
+@pytest.mark.parametrize("limit", [0, 10, 10_000])
+def test_an_edited_message_is_kept_as_it_went_up(limit: int) -> None:
+    text = b"Subject: other\r\n\r\nbye\r\n"
+    memory = judged(Pieces([text[:5], text[5:]]), "DATA", record_limit=limit)
+    entry = memory.dialogue.transcript.entries[-1]
+    assert (entry.direction, entry.kind) == ("s", "message")
+    assert (entry.octets, entry.size, entry.same) == (text[:limit], len(text), False)

@@ -103,7 +103,7 @@ def test_mails_in_flight_get_the_upstreams_reply(
 def test_a_real_upstream_that_takes_its_time_has_each_mail_once(
     send: Send, start_guard: StartGuard, start_postfix: StartPostfix
 ) -> None:
-    server = start_postfix("starttls", smtpd_end_of_data_restrictions="sleep 3")
+    server = start_postfix("starttls", smtpd_end_of_data_restrictions="sleep 5")
     endpoint = server.endpoint("starttls")
     mode = f"reverse:tcp://{endpoint.host}:{endpoint.port}"
     guard = start_guard(mode, HEAD + policy(client="allowed"))

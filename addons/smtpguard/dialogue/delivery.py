@@ -119,8 +119,11 @@ def fits(said: Disposition) -> bool:
     reply = said.reply
     edited = said.content is not None
     match said.outcome:
-        case Outcome.RELAYED | Outcome.MODIFIED:
-            return reply is None and edited == (said.outcome is Outcome.MODIFIED)
+        case Outcome.RELAYED:
+            # With content where a trace field was added: no rule has changed it.
+            return reply is None
+        case Outcome.MODIFIED:
+            return reply is None and edited
         case Outcome.DISCARDED | Outcome.QUARANTINED:
             return reply is not None and reply.code == 250
         case Outcome.REJECTED:
@@ -158,7 +161,7 @@ def deliver(
     assert tx.dotted_at is not None
     d.cap = tx.dotted_at + d.settings.deadlines.final_reply
     try:
-        if outcome is Outcome.MODIFIED and not tx.binary:
+        if content is not tx.content and not tx.binary:
             check_edited(content)
         yield from settled(d)
         refused = yield from restore(d, tx)

@@ -50,6 +50,7 @@ def data(d: Dialogue, command: Command) -> Task[None]:
         if reader.overrun:
             raise Hangup(replies.LIMIT_CLOSE, "message goes on and on past its limit")
         yield from pace.more()
+    tx.dotted = reader.dotted or reader.stray > 0
     yield from delivery.conclude(d, tx, reader_refusal(d, tx, reader))
 
 

@@ -68,14 +68,14 @@ def send_text(
     d: Dialogue, tx: Transaction, content: Content, upstream: Upstream
 ) -> Task[Request]:
     """Send the message and its final dot after a 354."""
-    stuffer = DotStuffer()
+    stuffer = DotStuffer(dotted=tx.dotted or content is not tx.content)
     held = b""
     for chunk in content.chunks():
         if held:
             yield from send_paced(d, upstream, held)
         held = stuffer.feed(chunk)
     request = await_final(d, tx, upstream, held + stuffer.finish(), b".\r\n")
-    record_message(d, "s", content, content.size)
+    record_sent(d, tx, content)
     if stuffer.added_crlf:
         d.log(f"{tx.id}: a final CRLF was added to a BDAT message relayed as DATA")
     return request
@@ -101,7 +101,7 @@ def send_chunk(
         raise Unsound("content does not have the size it says")
     begin_chunk(d, upstream, shown)
     request = await_final(d, tx, upstream, held, b"")
-    record_message(d, "s", content, content.size)
+    record_sent(d, tx, content)
     return request
 
 
@@ -147,18 +147,29 @@ def await_final(
     return request
 
 
+def record_sent(d: Dialogue, tx: Transaction, content: Content) -> None:
+    """Put what went up into the transcript, without its octets where it is what came."""
+    if content is tx.content:
+        entry = Entry("s", b"", "message", d.now, content.size, same=True)
+        d.transcript.entries.append(entry)
+    else:
+        record_message(d, "s", content, content.size)
+
+
 def record_message(
     d: Dialogue, direction: Direction, content: Content | None, size: int
 ) -> None:
     """Put a message into the transcript, cut to the limit; never raises for it."""
-    octets = b""
-    if content is not None and d.record_limit:
+    kept: list[bytes] = []
+    room = d.record_limit
+    if content is not None and room:
         try:
             for chunk in content.chunks():
-                octets += chunk[: d.record_limit - len(octets)]
-                if len(octets) >= d.record_limit:
+                kept.append(chunk[:room])
+                room -= len(kept[-1])
+                if room <= 0:
                     break
         except OSError as error:
             d.log(f"message not recorded: {error}")
-    entry = Entry(direction, octets, "message", d.now, size)
+    entry = Entry(direction, b"".join(kept), "message", d.now, size)
     d.transcript.entries.append(entry)

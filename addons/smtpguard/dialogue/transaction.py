@@ -49,6 +49,8 @@ class Transaction:
     redialled: bool = False
     disposition: Disposition | None = None
     verdict_came: bool = False
+    dotted: bool = True
+    """A line of the message may begin with a dot."""
     in_doubt: str = ""
     dotted_at: float | None = None
     """When the client's end of data came; verdict and reply are counted from it."""

@@ -25,6 +25,8 @@ class Entry:
     time: float = 0.0
     size: int = 0
     """Messages: the whole size in octets; ``octets`` may be cut or empty."""
+    same: bool = False
+    """A message that went up as it came: its octets are not repeated."""
 
 
 @dataclass(slots=True)

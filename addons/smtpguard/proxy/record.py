@@ -228,7 +228,7 @@ class Recorder:
                 tcp.TCPMessage(True, octets, self._wall(entry.time))
             )
         row = sessionrecord.message_row(entry.direction, at, self._mail, entry.size)
-        if entry.direction == "s" and self._mail >= 0:
+        if entry.direction == "s" and self._mail >= 0 and not entry.same:
             original = self.flow.messages[self._mail].content
             octets = entry.octets[: max(len(original), self.record_limit)]
             row = sessionrecord.edited_row(row, original, octets)

@@ -34,6 +34,8 @@ class DataReader:
     def __init__(self, *, limit: int, normalise: bool = False) -> None:
         self.ended = False
         """The client's own end of data was seen."""
+        self.dotted = False
+        """Some line began with a dot: what was read must be stuffed to be sent."""
         self._text = TextReader(limit=limit, normalise=normalise)
         self._begun = False
 
@@ -57,7 +59,8 @@ class DataReader:
             receiver.take(3)
         else:
             text = receiver.take(len(receiver) - _held_back(receiver))
-        if dot >= 0:
+        if dot >= 0 and dot != end:
+            self.dotted = True
             text = text.replace(b"\r\n.", b"\r\n")
         self._text.write_chunk(text, write)
         if self.ended:
@@ -78,6 +81,7 @@ class DataReader:
             return False
         self._begun = True
         if first[:1] == b".":
+            self.dotted = True
             receiver.take(1)
         return True
 
@@ -128,9 +132,14 @@ def _held_back(receiver: Receiver) -> int:
 
 
 class DotStuffer:
-    """Makes octets ready for DATA: dots at line starts doubled, the end added."""
+    """Makes octets ready for DATA: dots at line starts doubled, the end added.
 
-    def __init__(self) -> None:
+    ``dotted`` False: the caller knows that no line begins with a dot, so none is looked
+    for, which saves a pass over the message.
+    """
+
+    def __init__(self, *, dotted: bool = True) -> None:
+        self._dotted = dotted
         self.added_crlf = False
         """The message did not end in CRLF, so one was added."""
         self._tail = b""
@@ -141,7 +150,7 @@ class DotStuffer:
         """Return the next octets of the message, stuffed."""
         if not chunk:
             return b""
-        stuffed = chunk.replace(b"\r\n.", b"\r\n..")
+        stuffed = chunk.replace(b"\r\n.", b"\r\n..") if self._dotted else chunk
         if chunk[:1] == b"." and (self._empty or self._tail == b"\r\n"):
             stuffed = b"." + stuffed
         elif chunk[:2] == b"\n." and self._tail[-1:] == b"\r":

@@ -18,13 +18,21 @@ class Receiver:
     """Octets of one peer, in order, until somebody takes them."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer: bytearray | bytes = bytearray()
+        """``bytes`` while it is one segment that nothing was taken from: most segments
+        of a message are taken whole, and then never copied."""
         self._searched = 0
         """No line ends before this offset."""
 
     def feed(self, data: bytes) -> None:
         """Append octets that came."""
-        self._buffer += data
+        if not self._buffer:
+            self._buffer = data
+        elif isinstance(self._buffer, bytes):
+            self._buffer = bytearray(self._buffer)
+            self._buffer += data
+        else:
+            self._buffer += data
 
     def __len__(self) -> int:
         """Return how many octets are buffered."""
@@ -40,10 +48,12 @@ class Receiver:
     def take(self, n: int) -> bytes:
         """Remove and return the first ``n`` octets, or all if there are fewer."""
         if n >= len(self._buffer):
-            taken = bytes(self._buffer)
+            taken = bytes(self._buffer)  # the object itself if it is bytes
             self.clear()
             return taken
         taken = self.peek(n)
+        if isinstance(self._buffer, bytes):
+            self._buffer = bytearray(self._buffer)
         del self._buffer[:n]
         self._searched = max(0, self._searched - n)
         return taken
