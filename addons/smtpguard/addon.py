@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -121,6 +122,7 @@ class SmtpGuard:
 
     def running(self) -> None:
         """Go on duty, if there are rules to judge by; watch the rule files."""
+        settle_memory()
         self._executor = ThreadPoolExecutor(JUDGES, thread_name_prefix="smtpguard")
         loop = asyncio.get_running_loop()
         self._watcher = loop.create_task(self._keep_watch(), name="smtpguard rules")
@@ -291,3 +293,13 @@ class SmtpGuard:
 def undecided(data: SmtpMessageData, error: Exception) -> None:
     """Log why a message has no verdict; escaped, since it may stand in the error."""
     logger.error("tx=%s is undecided: %s", data.transaction.id, describe(error))
+
+
+def settle_memory() -> None:
+    """Take what is there at the start out of the garbage collector's sight.
+
+    Modules, rules and addons live as long as the process; to look through their half a
+    million objects again and again was 5 % of the time of a busy gateway.
+    """
+    gc.collect()
+    gc.freeze()

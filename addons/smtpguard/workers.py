@@ -8,6 +8,7 @@ the proxy goes on.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -62,6 +63,11 @@ class Setup:
             return self.listen_host
         is_redirected = any(mode.startswith(_REDIRECTED) for mode in self.modes)
         return "" if is_redirected else LOOPBACK
+
+
+COLLECT_AFTER = (10_000, 20, 20)
+"""Objects and rounds until garbage is looked for: a session makes a thousand, few in
+cycles, and Python's own 2,000 (or 700) would have it look through them all the time."""
 
 
 class LeanMaster(master.Master):
@@ -127,6 +133,7 @@ async def _run(opts: options.Options, setup: Setup) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+    gc.set_threshold(*COLLECT_AFTER)
     await gateway.run()
 
 

@@ -222,6 +222,19 @@ def enveloped(memory: MemorySession, recipients: int = 1) -> MemorySession:
     return forget_heard(memory)
 
 
+def with_data(memory: MemorySession) -> MemorySession:
+    """Take a session with an envelope behind our 354."""
+    memory.from_client(b"DATA\r\n")
+    assert lines(memory.client_heard) == ["354 End data with <CR><LF>.<CR><LF>"]
+    return memory
+
+
+def tls_rules(server: str, client: str = "allowed") -> Rules:
+    """Return rules with values of ``tls.server.starttls``, ``tls.client.starttls``."""
+    settings = with_setting(Settings(), "server_tls.starttls", server)
+    return Rules(with_setting(settings, "client_tls.starttls", client))
+
+
 def forget_heard(memory: MemorySession) -> MemorySession:
     """Begin anew to note what the peers hear."""
     memory.client_heard.clear()

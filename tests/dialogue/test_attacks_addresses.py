@@ -1,6 +1,7 @@
 """Attacks on envelopes, logs and records: rows A1 to A4, P1, P3 and P4.
 
-What a rule makes of an address stands in ``tests/policy``, the grammar in ``tests/wire``.
+What a rule makes of an address stands in ``tests/policy``, its grammar in
+``tests/wire``.
 """
 
 from __future__ import annotations

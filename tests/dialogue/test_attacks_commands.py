@@ -8,7 +8,6 @@ from smtpguard.model.decision import Action, Decision
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.model.reply import Reply
 from smtpguard.model.session import Leg
-from smtpguard.model.settings import Limits, Settings
 from smtpguard.wire import parse_mailbox
 from tests.dialogue.peers import (
     Rules,
@@ -22,10 +21,6 @@ from tests.dialogue.peers import (
 
 
 CLOSED = {Leg.CLIENT, Leg.UPSTREAM}
-
-
-def unlimited(**limits: int) -> Rules:
-    return Rules(Settings(limits=Limits(**{"errors": 10**6, **limits})))
 
 
 # -- F6: NUL, controls and 8-bit in commands ------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from smtpguard.dialogue import effects, events
 from smtpguard.model.session import Leg
-from smtpguard.model.settings import ClientTls, ServerTls, Settings
+from smtpguard.model.settings import ServerTls, Settings
 from smtpguard.replay.memory import MemorySession
 from tests.dialogue.peers import (
     Rules,
@@ -21,21 +21,12 @@ from tests.dialogue.peers import (
     new_facts,
     secured,
     session,
+    tls_rules,
 )
 
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256))
 WITH_TLS = b"250-mx.example\r\n250 STARTTLS\r\n"
-EVIL = b"NOOP x\r\nMAIL FROM:<evil@b.example>\r\nRCPT TO:<v@d.example>\r\n"
-
-
-def policy(server: str, client: str = "allowed") -> Rules:
-    return Rules(
-        Settings(
-            server_tls=ServerTls(starttls=server),  # type: ignore[arg-type]
-            client_tls=ClientTls(starttls=client),  # type: ignore[arg-type]
-        )
-    )
 
 
 def named(rules: Rules) -> MemorySession:
@@ -43,18 +34,10 @@ def named(rules: Rules) -> MemorySession:
     return session(rules, facts=new_facts(reverse_name="mx.example"))
 
 
-def finish_tls(memory: MemorySession) -> None:
-    """Take both handshakes to their end, from the client's STARTTLS on."""
-    memory.from_upstream(WITH_TLS)
-    memory.from_upstream(b"220 go\r\n")
-    memory.client_tls("mx.example")
-    memory.upstream_tls()
-
-
 # -- T4: stripping and downgrade ------------------------------------------------------
 
 
-STRIPPED = {
+STRIPPED: dict[str, list[bytes | None]] = {
     "not offered": [b"250 mx.example\r\n"],
     "454": [WITH_TLS, b"454 4.7.0 later\r\n"],
     "502": [WITH_TLS, b"502 5.5.1 what\r\n"],
@@ -69,7 +52,7 @@ STRIPPED = {
 def test_T4_where_tls_is_wanted_no_mail_goes_up_in_clear(
     server: str, said: list[bytes | None]
 ) -> None:
-    memory = forget_heard(connected(named(policy(server))))
+    memory = forget_heard(connected(named(tls_rules(server))))
     memory.from_client(b"STARTTLS\r\n")
     answer_upstream(memory, said)
     assert lines(memory.client_heard) == ["454 4.7.0 TLS not available"]
@@ -89,7 +72,7 @@ def answer_upstream(memory: MemorySession, said: list[bytes | None]) -> None:
 def test_T4_required_answers_mail_with_451_whatever_stripped_the_tls(
     said: list[bytes | None],
 ) -> None:
-    memory = forget_heard(connected(session(policy("required"))))
+    memory = forget_heard(connected(session(tls_rules("required"))))
     memory.from_client(b"EHLO c.example\r\n")
     memory.from_upstream(said[0] or b"")
     lines(memory.client_heard)
@@ -102,7 +85,7 @@ def test_T4_required_answers_mail_with_451_whatever_stripped_the_tls(
 
 @pytest.mark.parametrize("kind", ["454", "502", "handshake"])
 def test_T4_preferred_goes_on_in_clear_and_logs_the_downgrade(kind: str) -> None:
-    memory = connected(named(policy("preferred")))
+    memory = connected(named(tls_rules("preferred")))
     memory.from_client(b"EHLO c.example\r\n")
     answer_upstream(memory, STRIPPED[kind])
     if kind == "handshake":
@@ -116,7 +99,7 @@ def test_T4_preferred_goes_on_in_clear_and_logs_the_downgrade(kind: str) -> None
 
 
 def test_T4_a_reset_after_the_upstreams_handshake_is_no_reason_for_clear() -> None:
-    memory = secured(session(policy("required")))
+    memory = secured(session(tls_rules("required")))
     memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
     memory.feed(events.Closed(Leg.UPSTREAM, reset=True))
     assert lines(memory.client_heard) == ["451 4.4.2 Connection to next server lost"]
@@ -130,7 +113,7 @@ def test_T4_a_reset_after_the_upstreams_handshake_is_no_reason_for_clear() -> No
 
 
 def test_T4_follow_offers_starttls_only_where_the_upstream_does() -> None:
-    memory = connected(session(policy("follow")))
+    memory = connected(session(tls_rules("follow")))
     memory.from_client(b"EHLO c.example\r\n")
     memory.from_upstream(b"250 mx.example\r\n")
     assert b"STARTTLS" not in memory.client_heard
@@ -157,7 +140,7 @@ SECRETS = ("AHVzZXIAc2VjcmV0", "dXNlcg==", "c2VjcmV0", "1secret")
 def test_T6_auth_in_clear_is_refused_here_and_seen_nowhere(
     client: str, said: bytes
 ) -> None:
-    memory = greeted(session(policy("preferred", client)))
+    memory = greeted(session(tls_rules("preferred", client)))
     memory.from_client(said)
     assert lines(memory.client_heard)[0][:3] in {"530", "538"}
     assert not memory.upstream_heard

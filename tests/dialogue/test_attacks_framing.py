@@ -10,7 +10,6 @@ from smtpguard.model.disposition import Outcome
 from smtpguard.model.reply import Reply
 from smtpguard.model.session import Leg
 from smtpguard.model.settings import Limits, Settings
-from smtpguard.replay.memory import MemorySession
 from smtpguard.wire import replies
 from tests.dialogue.peers import (
     Rules,
@@ -18,6 +17,7 @@ from tests.dialogue.peers import (
     greeted,
     lines,
     session,
+    with_data,
 )
 from tests.dialogue.world import Watched
 
@@ -27,13 +27,6 @@ EVIL = (
     b"MAIL FROM:<s@evil.example>\r\nRCPT TO:<v@d.example>\r\nDATA\r\n"
     b"Subject: smuggled\r\n\r\nsmuggled"
 )
-
-
-def with_data(memory: MemorySession) -> MemorySession:
-    """Take a greeted session behind our 354."""
-    memory.from_client(b"DATA\r\n")
-    assert lines(memory.client_heard) == ["354 End data with <CR><LF>.<CR><LF>"]
-    return memory
 
 
 # -- F3: chunks -----------------------------------------------------------------------
@@ -151,7 +144,7 @@ def test_F4_a_whole_session_in_one_segment_is_answered_in_order() -> None:
     memory.from_upstream(b"250 queued\r\n")
     memory.from_upstream(b"221 bye\r\n")
     codes = [line[:3] for line in lines(memory.client_heard) if line[3:4] != "-"]
-    assert codes == "220 250 250 250 354 250 250 221".split()
+    assert codes == ["220", "250", "250", "250", "354", "250", "250", "221"]
     assert memory.ended
 
 

@@ -21,6 +21,7 @@ from tests.dialogue.peers import (
     lines,
     secured,
     session,
+    with_data,
 )
 
 
@@ -29,13 +30,6 @@ EVIL = (
     b"MAIL FROM:<s@evil.example>\r\nRCPT TO:<v@d.example>\r\nDATA\r\n"
     b"Subject: smuggled\r\n\r\nsmuggled"
 )
-
-
-def with_data(memory: MemorySession) -> MemorySession:
-    """Take a greeted session behind our 354."""
-    memory.from_client(b"DATA\r\n")
-    assert lines(memory.client_heard) == ["354 End data with <CR><LF>.<CR><LF>"]
-    return memory
 
 
 # -- F1: smuggling --------------------------------------------------------------------
@@ -183,7 +177,7 @@ def test_F1_F11_legal_texts_full_of_dots_arrive_unchanged(
 
 
 def stuffed(message: bytes) -> bytes:
-    """Return a message as DATA sends it, written anew: line by line (RFC 5321 4.5.2)."""
+    """Return a message as DATA sends it, line by line (RFC 5321 4.5.2)."""
     return b"".join(
         (b"." if line.startswith(b".") else b"") + line + b"\r\n"
         for line in (*message.split(b"\r\n")[:-1],)

@@ -9,7 +9,6 @@ import pytest
 
 from smtpguard.dialogue import effects
 from smtpguard.model.session import Leg
-from smtpguard.model.settings import ClientTls, ServerTls, Settings
 from smtpguard.replay.memory import MemorySession
 from tests.dialogue.peers import (
     Rules,
@@ -21,21 +20,13 @@ from tests.dialogue.peers import (
     new_facts,
     secured,
     session,
+    tls_rules,
 )
 
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256))
 WITH_TLS = b"250-mx.example\r\n250 STARTTLS\r\n"
 EVIL = b"NOOP x\r\nMAIL FROM:<evil@b.example>\r\nRCPT TO:<v@d.example>\r\n"
-
-
-def policy(server: str, client: str = "allowed") -> Rules:
-    return Rules(
-        Settings(
-            server_tls=ServerTls(starttls=server),  # type: ignore[arg-type]
-            client_tls=ClientTls(starttls=client),  # type: ignore[arg-type]
-        )
-    )
 
 
 def named(rules: Rules) -> MemorySession:
@@ -162,7 +153,7 @@ def test_T3_clear_octets_behind_the_servers_220_never_answer_within_tls(
     server: str, cut: int
 ) -> None:
     """CVE-2021-38371. Where the name is known our 220 is still to come: 454."""
-    memory = forget_heard(connected(named(policy(server))))
+    memory = forget_heard(connected(named(tls_rules(server))))
     memory.from_client(b"STARTTLS\r\n")
     memory.from_upstream(WITH_TLS)
     memory.from_upstream(INJECTED[:cut])
@@ -178,7 +169,7 @@ def test_T3_octets_that_wait_for_the_client_hello_close_the_session(
     cut: int, when: str
 ) -> None:
     """In transparent mode the upstream's handshake begins after the ClientHello."""
-    memory = forget_heard(connected(session(policy("required"))))
+    memory = forget_heard(connected(session(tls_rules("required"))))
     memory.from_client(b"STARTTLS\r\n")
     memory.from_upstream(WITH_TLS)
     memory.from_upstream(INJECTED[:cut])
@@ -204,7 +195,7 @@ def test_T3_octets_that_wait_for_the_client_hello_close_the_session(
 
 def test_T3_nothing_said_in_clear_is_taken_for_the_answer_to_ehlo_within_tls() -> None:
     """Half a reply, whose other half would come from within TLS."""
-    memory = forget_heard(connected(session(policy("preferred"))))
+    memory = forget_heard(connected(session(tls_rules("preferred"))))
     memory.from_client(b"STARTTLS\r\n")
     memory.from_upstream(WITH_TLS)
     memory.from_upstream(b"220 go\r\n250-injected.example\r\n250-AUTH PL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -175,7 +176,7 @@ class Unreadable(MemorySpool):
             yield chunk
 
 
-def unreadable(octets: int, **options: object) -> MemorySession:
+def unreadable(octets: int, **options: Any) -> MemorySession:
     memory = enveloped(greeted(session(new_spool=Unreadable, **options)))
     Unreadable.left = octets
     return memory

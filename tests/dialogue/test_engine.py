@@ -26,12 +26,12 @@ def dialogue() -> Dialogue:
 
 def test_nothing_is_due_before_the_start_and_after_the_end() -> None:
     d = dialogue()
-    assert d.deadline is None
-    d.handle(events.Started(), 10.0)
-    assert d.deadline == 40.0
-    d.handle(events.Closed(Leg.CLIENT, reset=True), 11.0)
+    due = [d.deadline]
+    for event in (events.Started(), events.Closed(Leg.CLIENT, reset=True)):
+        d.handle(event, 10.0)
+        due.append(d.deadline)
     assert d.ended
-    assert d.deadline is None
+    assert due == [None, 40.0, None]
 
 
 def test_an_own_name_that_is_not_ascii_is_made_so() -> None:
@@ -163,7 +163,7 @@ def test_a_stop_lets_a_goodbye_end() -> None:
     memory = greeted(session())
     memory.from_client(b"QUIT\r\n")
     memory.feed(events.Stopping())
-    assert not memory.ended
+    before = memory.ended
     memory.from_upstream(b"221 bye\r\n")
-    assert memory.ended
+    assert (before, memory.ended) == (False, True)
     assert lines(memory.client_heard) == ["221 2.0.0 Bye"]

@@ -1,8 +1,8 @@
 """Random events in random order: never an exception, always an end.
 
-The peers say what they like, sensible or not, and what the dialogue asks for is answered
-late, twice, or not at all. ``handle`` must not raise, nothing may be sent on a leg that
-was closed, and once both peers are gone the session must end.
+The peers say what they like, sensible or not, and what the dialogue asks for is
+answered late or not at all. ``handle`` must not raise, nothing may be sent on a leg
+that was closed, and once both peers are gone the session must end.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from smtpguard.model.session import Leg, TlsFacts
 from smtpguard.model.settings import (
     ClientTls,
     Deadlines,
+    Implicit,
     Limits,
     ServerTls,
     Settings,
@@ -90,6 +91,8 @@ SENSIBLE = {
     b"QUIT": b"221 bye\r\n",
 }
 """What an upstream says to a command, else 250."""
+IMPLICIT: list[Implicit] = ["port"] * 5
+IMPLICIT += ["true", "false", "auto"]
 VERDICTS = [
     None,
     Disposition(Outcome.RELAYED),
@@ -108,12 +111,12 @@ def some_rules(chance: random.Random) -> Rules:
         identity=chance.choice(["none", "none", "xclient", "proxy_v1", "proxy_v2"]),
         client_tls=ClientTls(
             starttls=chance.choice(["allowed", "required", "none"]),
-            implicit=chance.choice(["port"] * 5 + ["true", "false", "auto"]),
+            implicit=chance.choice(IMPLICIT),
         ),
         server_tls=ServerTls(
             starttls=chance.choice(["preferred", "required", "follow", "none"])
         ),
-        deadlines=Deadlines(**{"keepalive": 20.0, "data": 30.0}),
+        deadlines=Deadlines(keepalive=20.0, data=30.0),
         limits=Limits(errors=50, recipients=chance.choice([2, 100, None]), message=200),
         bare_newlines=chance.choice(["refuse", "normalise"]),
         hide_server=chance.random() < 0.2,

@@ -152,7 +152,7 @@ def test_a_client_that_the_rules_refuse_is_told_so() -> None:
             return Refusal(Reply(554, (b"5.7.1 blocked",)), "blocked")
         return Settings()
 
-    rules.connect = connect  # type: ignore[method-assign]
+    rules.connect = connect  # type: ignore[assignment,method-assign]
     memory = identified(rules, b"XCLIENT ADDR=192.0.2.77")
     assert lines(memory.client_heard) == ["554 5.7.1 blocked"]
     assert memory.ended

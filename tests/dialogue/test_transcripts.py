@@ -19,16 +19,18 @@ from smtpguard.replay.script import Script, parse_script
 from tests.dialogue.peers import TRANSCRIPTS, reply, script_session
 
 
-ROWS = """
-entry upstream-ehlo starttls legs pipelining data bdat extensions requiretls dsn
-other-verbs trusted-client auth greeting bare-newlines anomalies limits deadlines
-keep-alive upstream-failure identity trace stop
-""".split()
+ROWS = (
+    *("entry", "upstream-ehlo", "starttls", "legs", "pipelining", "data", "bdat"),
+    *("extensions", "requiretls", "dsn", "other-verbs", "trusted-client", "auth"),
+    *("greeting", "bare-newlines", "anomalies", "limits", "deadlines", "keep-alive"),
+    *("upstream-failure", "identity", "trace", "stop"),
+)
 """The rows of product.md 3, in its order."""
-TLS_SETTINGS = """
-tls-client-required tls-client-allowed tls-client-none
-tls-server-required tls-server-preferred tls-server-follow tls-server-none
-""".split()
+TLS_SETTINGS = (
+    *("tls-client-required", "tls-client-allowed", "tls-client-none"),
+    *("tls-server-required", "tls-server-preferred", "tls-server-follow"),
+    "tls-server-none",
+)
 """The values of product.md 4 that the dialogue obeys."""
 
 FILES = sorted(TRANSCRIPTS.glob("*.smtp"))

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 ANSWERS = {
-    b"EHLO": b"250-stub.example.test\r\n250-PIPELINING\r\n250-STARTTLS\r\n250 CHUNKING\r\n",
+    b"EHLO": b"250-stub.example.test\r\n"
+    b"250-PIPELINING\r\n"
+    b"250-STARTTLS\r\n"
+    b"250 CHUNKING\r\n",
     b"STARTTLS": b"220 2.0.0 go\r\n",
     b"DATA": b"354 go ahead\r\n",
     b"QUIT": b"221 2.0.0 bye\r\n",

@@ -7,12 +7,14 @@ that the server refuses, one that we rewrite.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.bed.mails import SENDER, make_mail
 from tests.integration.conftest import CLIENTS
+from tests.integration.sessions import Session, read_session, sessions_of
 from tests.integration.ways import (
     ALLOWED,
     DENIED,
@@ -21,10 +23,10 @@ from tests.integration.ways import (
     REFUSED,
     WAYS,
     Gateway,
+    Kind,
     Way,
     start_gateway,
 )
-from tests.integration.sessions import Session, read_session, sessions_of
 
 
 if TYPE_CHECKING:
@@ -165,6 +167,20 @@ def test_msmtp_sends_to_recipients_that_are_accepted(
     assert [session.outcomes for session in sessions] == [["relayed"], ["relayed"]]
     for session in sessions:
         check_session(session, gateway, way)
+
+
+@in_mitmdump
+@pytest.mark.parametrize("kind", ["xclient", "proxy_v2"])
+def test_a_client_on_ipv6_is_told_to_a_server_on_ipv4(
+    kind: Kind, gateway: Gateway, send: Send
+) -> None:
+    ipv4 = gateway.target(Way(kind, "starttls", "IPv4"))
+    target = replace(ipv4, host=gateway.router("IPv6"))
+    mail = make_mail(*FIRST)
+    (told,) = send("smtplib", target, mail, namespace=gateway.network.client)
+    assert told.accepted, told.transcript
+    gateway.server.instance.settle()
+    check_copies("smtplib", gateway, Way(kind, "starttls", "IPv6"), mail)
 
 
 def check_copies(name: str, gateway: Gateway, way: Way, mail: Mail) -> None:

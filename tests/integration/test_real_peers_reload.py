@@ -19,7 +19,6 @@ import pytest
 
 from tests.integration.bed.clients import HELO
 from tests.integration.bed.mails import Mail, Target, make_mail
-from tests.integration.bed.process import wait_until
 from tests.integration.ways import ALLOWED, HEAD, REFUSED, policy
 
 
@@ -170,15 +169,10 @@ def test_under_load_no_mail_is_lost_or_doubled(
         ]
         try:
             for number in range(SWITCHES):
-                before = guard.log.count("disposition=relayed")
                 switch.now(CLOSED if number % 2 == 0 else OPEN)
                 switch.in_vain(BROKEN)
-                wait_until(
-                    lambda before=before: (
-                        guard.log.count("disposition=relayed") > before + 5
-                    ),
-                    "mails under these rules",
-                )
+                relayed = guard.log.count("disposition=relayed")
+                guard.wait_log("disposition=relayed", relayed + 5)
         finally:
             ended.set()
         accepted = {k: v for load in loads for k, v in load.result(60).items()}

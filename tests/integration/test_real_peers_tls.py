@@ -59,6 +59,7 @@ def first_session(guard: Guard) -> Session:
 @pytest.mark.parametrize("why", ["issuer", "name"])
 @pytest.mark.parametrize("name", SENDERS)
 def test_a_certificate_that_does_not_verify_gets_no_mail(
+    *,
     name: str,
     why: str,
     send: Send,
@@ -86,6 +87,7 @@ def test_a_certificate_that_does_not_verify_gets_no_mail(
 
 @pytest.mark.parametrize("tls", ["starttls", "clear"])
 def test_in_transparent_mode_it_does_not_either(
+    *,
     tls: Tls,
     send: Send,
     start_guard: StartGuard,
@@ -132,6 +134,7 @@ def before(server: PostfixServer) -> str:
 
 @pytest.mark.parametrize("name", SENDERS)
 def test_preferred_dials_again_in_clear_and_remembers_it(
+    *,
     name: str,
     send: Send,
     start_guard: StartGuard,

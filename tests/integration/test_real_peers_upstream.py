@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,6 +84,7 @@ def guard(start_unowned_guard: StartGuard, stub: Stub) -> Iterator[Guard]:
 )
 @pytest.mark.parametrize("name", ["postfix", "exim-bdat", "smtplib"])
 def test_whatever_the_upstream_greets_with_the_client_is_to_try_again(
+    *,
     name: str,
     greeting: bytes,
     send: Send,

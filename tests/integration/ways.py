@@ -1,8 +1,9 @@
 """One gateway in the router's network, and the ways that lead through it.
 
-A single proxy with five modes, as an administrator would run it: transparent for what
-the router redirects, and reverse to the mail server with XCLIENT and with PROXY v2,
-over IPv4 and IPv6. Which policy holds is chosen by the listener.
+A single proxy with seven modes, as an administrator would run it: transparent for what
+the router redirects, and reverse to the mail server with XCLIENT (on 25, and on 465
+with TLS from the first octet) and with PROXY v2, over IPv4 and IPv6. Which policy holds
+is chosen by the listener.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 type Family = Literal["IPv4", "IPv6"]
-type Kind = Literal["transparent", "xclient", "proxy_v2"]
+type Kind = Literal["transparent", "xclient", "xclient_tls", "proxy_v2"]
 
 ALLOWED = "allowed@own.example"
 DENIED = "nobody@own.example"
@@ -100,7 +101,12 @@ LISTENERS: dict[Program, int] = {"mitmdump": 23000, "run": 24000}
 """Where each program's modes listen, transparent first. The router's network has all
 ports to itself."""
 FAMILIES: tuple[Family, ...] = ("IPv4", "IPv6")
-REVERSE: tuple[tuple[Kind, int], ...] = (("xclient", 25), ("proxy_v2", PROXY_PORT))
+REVERSE: dict[Kind, tuple[str, int]] = {
+    "xclient": ("tcp", 25),
+    "xclient_tls": ("tls", 465),
+    "proxy_v2": ("tcp", PROXY_PORT),
+}
+"""Scheme of the reverse mode, and the mail server's port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,7 @@ def _ways() -> dict[str, Way]:
         ("transparent 25", "transparent", "starttls"),
         ("transparent 465", "transparent", "implicit"),
         ("reverse XCLIENT", "xclient", "starttls"),
+        ("reverse XCLIENT 465", "xclient_tls", "implicit"),
         ("reverse PROXY v2", "proxy_v2", "starttls"),
     )
     return {
@@ -147,14 +154,18 @@ class Gateway:
         client = self.network.client
         return client.ipv4 if family == "IPv4" else client.ipv6
 
+    def router(self, family: Family) -> str:
+        """Return the router's address on the client's side."""
+        router = self.network.router
+        return router.ipv4 if family == "IPv4" else router.ipv6
+
     def target(self, way: Way) -> Target:
         """Return where the client sends to."""
         if way.kind == "transparent":
             host = self.network.servers()[way.family]
             port = 465 if way.tls == "implicit" else 25
         else:
-            router = self.network.router
-            host = router.ipv4 if way.family == "IPv4" else router.ipv6
+            host = self.router(way.family)
             port = self.guard.port + 1 + _modes().index((way.kind, way.family))
         return Target(host, port, way.tls, self.guard.trust)
 
@@ -166,7 +177,7 @@ class Gateway:
 
 
 def _modes() -> list[tuple[Kind, Family]]:
-    return [(kind, family) for kind, _ in REVERSE for family in FAMILIES]
+    return [(kind, family) for kind in REVERSE for family in FAMILIES]
 
 
 def start_gateway(
@@ -174,12 +185,12 @@ def start_gateway(
 ) -> Gateway:
     """Start the gateway in the router's network; its end is the caller's."""
     port = LISTENERS[program]
-    upstream_ports = dict(REVERSE)
     options: list[str] = []
     for number, (kind, family) in enumerate(_modes(), port + 1):
         host = network.servers()[family]
         upstream = f"[{host}]" if ":" in host else host
-        mode = f"reverse:tcp://{upstream}:{upstream_ports[kind]}@{number}"
+        scheme, upstream_port = REVERSE[kind]
+        mode = f"reverse:{scheme}://{upstream}:{upstream_port}@{number}"
         options += ["--mode", mode]
     guard = start(
         "transparent",

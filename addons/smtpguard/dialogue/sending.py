@@ -148,7 +148,7 @@ def await_final(
 
 
 def record_sent(d: Dialogue, tx: Transaction, content: Content) -> None:
-    """Put what went up into the transcript, without its octets where it is what came."""
+    """Put what went up into the transcript; not its octets where it is what came."""
     if content is tx.content:
         entry = Entry("s", b"", "message", d.now, content.size, same=True)
         d.transcript.entries.append(entry)

@@ -113,9 +113,12 @@ def read_command(d: Dialogue, line: bytes) -> Command:
         text = "no command" if d.client.auth_seen else str(error)
         closes = error.closes or d.session.authenticated
         raise ProtocolError(text, error.reply, closes=closes) from None
-    shown = command.line if d.record_auth else redact(command)
-    d.record("C", shown + b"\r\n")
-    if command.verb != "AUTH" and len(line) + 2 > d.settings.limits.command_line:
+    line = command.line if d.record_auth else redact(command)
+    d.record("C", line + b"\r\n")
+    if (
+        command.verb != "AUTH"
+        and len(command.line) + 2 > d.settings.limits.command_line
+    ):
         raise ProtocolError("line too long", replies.LINE_TOO_LONG, closes=True)
     return command
 
@@ -123,16 +126,16 @@ def read_command(d: Dialogue, line: bytes) -> Command:
 def execute(d: Dialogue, command: Command) -> Task[None]:
     """Check where a command may stand, ask who wants to be asked, and do it."""
     known = spec(command.verb)
-    shown = redact(command).decode("ascii")
     if known.hostile:
-        raise ProtocolError(f"not SMTP: {shown}", replies.NOT_IMPLEMENTED, closes=True)
+        text = f"not SMTP: {shown(command)}"
+        raise ProtocolError(text, replies.NOT_IMPLEMENTED, closes=True)
     required = d.settings.client_tls.starttls == "required"
     if required and not d.client.secure and not known.before_tls:
         yield from refuse(d, command, replies.MUST_STARTTLS)
         return
     handler = HANDLERS.get(command.verb) if known.handled else None
     if handler is None:
-        raise ProtocolError(f"unknown: {shown}", replies.NOT_IMPLEMENTED)
+        raise ProtocolError(f"unknown: {shown(command)}", replies.NOT_IMPLEMENTED)
     if d.ask_commands:
         refusal = yield from ask_others(d, command)
         if refusal is not None:
@@ -141,6 +144,11 @@ def execute(d: Dialogue, command: Command) -> Task[None]:
     if command.verb in IN_STEP:
         yield from settled(d)
     yield from handler(d, command)
+
+
+def shown(command: Command) -> str:
+    """Return a command as it may be logged."""
+    return redact(command).decode("ascii")
 
 
 def refuse(d: Dialogue, command: Command, reply: Reply) -> Task[None]:

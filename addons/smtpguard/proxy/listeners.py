@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import time
 from typing import TYPE_CHECKING, Any
 
 from mitmproxy import addonmanager, ctx, log
@@ -49,6 +50,10 @@ _NAMES = (
 """The hooks that are left out where nobody hears them; all others are raised."""
 
 
+LOOK_AGAIN_SECONDS = 1.0
+"""How long it may take until an addon that came later gets log events."""
+
+
 class Listeners:
     """Which of these hooks have a listener; looked up again when addons change."""
 
@@ -57,6 +62,8 @@ class Listeners:
         """Our own addons: they are asked directly."""
         self._known: list[object] = []
         self._heard: frozenset[str] = frozenset()
+        self._log_heard = True
+        self._look_again = 0.0
 
     def heard(self) -> frozenset[str]:
         """Return the names of the hooks that somebody else hears now."""
@@ -80,7 +87,11 @@ class Listeners:
                 handler.addFilter(self._is_log_heard)
 
     def _is_log_heard(self, _: logging.LogRecord) -> bool:
-        return "add_log" in self.heard()
+        now = time.monotonic()
+        if now >= self._look_again:
+            self._look_again = now + LOOK_AGAIN_SECONDS
+            self._log_heard = "add_log" in self.heard()
+        return self._log_heard
 
 
 def is_quiet(hook: commands.StartHook, heard: frozenset[str]) -> bool:

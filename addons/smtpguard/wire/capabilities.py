@@ -23,6 +23,7 @@ _CANNOT_WORK: Final = frozenset({"EXTERNAL"})
 _BY_RULE_ONLY: Final = frozenset({"GSSAPI", "GSS-SPNEGO", "DIGEST-MD5", "NTLM"})
 """Mechanisms that may protect what follows them, unreadable to us."""
 _LIMITS: Final = ("MAILMAX", "RCPTMAX", "RCPTDOMAINMAX")
+_SIZE: Final = re.compile("[0-9]{1,20}")
 _LIMIT: Final = re.compile(r"([A-Z]+)=([1-9][0-9]{0,5})\Z")
 _XCLIENT: Final = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
 
@@ -213,7 +214,7 @@ def _offer_xclient(_upstream: Capabilities, what: Offer) -> str | None:
 
 
 def _size(parameters: tuple[str, ...]) -> int | None:
-    if not parameters or not re.fullmatch("[0-9]{1,20}", parameters[0]):
+    if not parameters or not _SIZE.fullmatch(parameters[0]):
         return None
     return int(parameters[0]) or None
 

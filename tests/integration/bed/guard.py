@@ -70,9 +70,11 @@ class Guard:
             return found
         with path.open("rb") as file:
             try:
-                for flow in FlowReader(file).stream():
-                    if isinstance(flow, TCPFlow):
-                        found.append(flow)
+                found.extend(
+                    flow
+                    for flow in FlowReader(file).stream()
+                    if isinstance(flow, TCPFlow)
+                )
             except FlowReadException:  # the last one is just being written
                 if not self.process.alive:
                     raise
