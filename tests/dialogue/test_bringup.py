@@ -134,6 +134,20 @@ def test_an_identity_that_goes_by_proxy_is_told_on_every_connection() -> None:
     assert bytes(memory.upstream_heard) == line
 
 
+def test_a_reverse_target_with_a_name_is_told_by_the_address_the_client_came_to() -> (
+    None
+):
+    """PROXY speaks of addresses only: a name there would be a fault of ours."""
+    memory = session(Rules(Settings(identity="proxy_v1")))
+    memory.session.destination = ("mx.example", 25)
+    memory.session.local = ("192.0.2.7", 2525)
+    memory.start()
+    memory.opened()
+    client = " ".join(map(str, (memory.session.client[0], "192.0.2.7")))
+    port = memory.session.client[1]
+    assert lines(memory.upstream_heard) == [f"PROXY TCP4 {client} {port} 2525"]
+
+
 def test_the_downgrade_of_one_upstream_is_not_that_of_another() -> None:
     downgrades: dict[tuple[str, int], float] = {}
     for host, expected in [("192.0.2.9", "STARTTLS"), ("192.0.2.8", "STARTTLS")]:

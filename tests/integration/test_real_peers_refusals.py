@@ -13,7 +13,7 @@ from tests.integration.ways import ALLOWED, DENIED, FOREIGN, HEAD, policy
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.integration.bed.guard import Guard
     from tests.integration.bed.told import Told
@@ -104,7 +104,7 @@ def test_the_upstreams_refusal_of_a_message_is_the_answer_to_it(
     assert loopback.server.maildir.copies(refused.token) == []
     assert len(loopback.server.maildir.copies(good.token)) == 1
     # A sending MTA may change the order.
-    ended: dict[str, list[dict[str, Any]]] = {}
+    ended: dict[str, list[Mapping[str, Any]]] = {}
     for session in sessions_of(guard, refused, good):
         for record in session.record.transactions:
             ended.setdefault(record["envelope"]["mail_from"], []).append(record)

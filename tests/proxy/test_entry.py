@@ -465,6 +465,7 @@ def test_the_facts_of_a_session(
     assert found == wanted
     assert facts.client == ("192.0.2.1", 50000)
     assert facts.listener == mode
+    assert facts.local == made.client.sockname[:2]
     assert made.server.address is not None
 
 

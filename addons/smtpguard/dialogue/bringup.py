@@ -85,7 +85,8 @@ def send_proxy_header(d: Dialogue) -> None:
     if build is not None:
         usable(d).identified = True
         d.mark("s", f"{d.settings.identity} {d.session.client[0]}")
-        d.send_upstream(build(d.session.client, d.session.destination))
+        session = d.session
+        d.send_upstream(build(session.client, session.local or session.destination))
 
 
 def greet(d: Dialogue) -> Task[None]:

@@ -327,6 +327,7 @@ def describe_session(context: context.Context, session_id: str) -> SessionFacts:
         id=session_id,
         client=(plain_address(client.peername[0]), client.peername[1]),
         destination=destination,
+        local=(plain_address(client.sockname[0]), client.sockname[1]),
         listener=mode.full_spec,
         reverse_name=reverse_name,
         upstream_implicit_tls=scheme == "tls" or destination[1] == IMPLICIT_PORT,
