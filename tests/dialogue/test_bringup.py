@@ -134,7 +134,7 @@ def test_an_identity_that_goes_by_proxy_is_told_on_every_connection() -> None:
     assert bytes(memory.upstream_heard) == line
 
 
-def test_a_reverse_target_with_a_name_is_told_by_the_address_the_client_came_to() -> (
+def test_a_named_reverse_target_is_told_by_the_address_the_client_came_to() -> None:
     None
 ):
     """PROXY speaks of addresses only: a name there would be a fault of ours."""
