@@ -153,7 +153,7 @@ def test_sigterm_lets_a_mail_that_is_under_way_come_to_its_end(
     asked, go_on = threading.Event(), threading.Event()
 
     class Slow(Upstream):
-        async def handle_DATA(self, *arguments: Any) -> str:  # noqa: N802
+        async def handle_DATA(self, *arguments: Any) -> str:
             asked.set()
             await asyncio.to_thread(go_on.wait)
             return await super().handle_DATA(*arguments)

@@ -135,8 +135,6 @@ def test_an_identity_that_goes_by_proxy_is_told_on_every_connection() -> None:
 
 
 def test_a_named_reverse_target_is_told_by_the_address_the_client_came_to() -> None:
-    None
-):
     """PROXY speaks of addresses only: a name there would be a fault of ours."""
     memory = session(Rules(Settings(identity="proxy_v1")))
     memory.session.destination = ("mx.example", 25)

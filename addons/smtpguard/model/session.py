@@ -63,9 +63,6 @@ class SessionFacts:
     """Address and port of the client, replaced by PROXY or XCLIENT of a trusted one."""
     destination: tuple[str, int]
     """Where the client meant to go (transparent), or the reverse target."""
-    local: tuple[str, int] | None = None
-    """The address that the client connected to; differs from ``destination`` in reverse
-    mode, where that may be a name."""
     listener: str = ""
     """The proxy mode as configured, e.g. ``reverse:tcp://mx.example:25@2525``."""
     reverse_name: str = ""
@@ -76,6 +73,9 @@ class SessionFacts:
     """The upstream speaks TLS from its first octet (port 465, ``reverse:tls``)."""
     loop: bool = False
     """The destination is our own listener."""
+    local: tuple[str, int] | None = None
+    """The address that the client connected to; differs from ``destination`` in reverse
+    mode, where that may be a name."""
     helo: str = ""
     """The client's last HELO/EHLO argument."""
     esmtp: bool = False
