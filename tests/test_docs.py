@@ -320,5 +320,7 @@ def test_the_log_line_has_the_fields_of_the_log() -> None:
         action="strip",
         reason="...",
         duration=0.004,
+        client="198.51.100.7",
+        tls="TLSv1.3/TLSv1.3",
     )
     assert shown.strip() == maillog.line(record, "full")

@@ -451,6 +451,8 @@ def test_the_log_line_is_that_of_the_log_and_every_field_has_its_row() -> None:
         action="strip",
         reason='"a.exe" is "*.exe"',
         duration=0.004,
+        client="198.51.100.7",
+        tls="TLSv1.3/clear",
     )
     (shown,) = blocks("text")
     assert shown.strip().partition("] ")[2] == maillog.line(record, "full")

@@ -105,7 +105,8 @@ OPTIONS = (
         "smtpguard_spool_dir",
         str,
         "",
-        "Folder for messages over 1 MiB while they are judged. Files there have no "
+        "Folder for messages that are too large to wait in memory (over 4 MiB, or "
+        "beyond 96 MiB of all together) while they are judged. Files there have no "
         "name. Empty: /var/tmp.",
     ),
 )

@@ -10,8 +10,8 @@ from smtpguard.model.decision import Action, Decision
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.model.session import Leg
 from smtpguard.model.settings import Limits, ServerTls, Settings
+from smtpguard.policy.replies import UNKNOWN_RECIPIENT
 from smtpguard.replay.memory import MemorySession
-from smtpguard.wire import replies
 from tests.dialogue.peers import (
     Rules,
     connected,
@@ -104,7 +104,7 @@ def test_F5_every_recipient_of_many_has_its_reply() -> None:
 
 def test_F5_recipients_without_a_limit_of_ours_are_bounded_all_the_same() -> None:
     rules = Rules(Settings(limits=Limits(recipients=None, rejected_recipients=10**6)))
-    denied = Decision(Action.DENY, reply=replies.MAILBOX_UNAVAILABLE)
+    denied = Decision(Action.DENY, reply=UNKNOWN_RECIPIENT)
     rules.recipients["*"] = denied
     memory = greeted(session(rules))
     memory.from_client(b"MAIL FROM:<a@b.example>\r\n")

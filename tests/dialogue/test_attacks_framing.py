@@ -10,7 +10,7 @@ from smtpguard.model.disposition import Outcome
 from smtpguard.model.reply import Reply
 from smtpguard.model.session import Leg
 from smtpguard.model.settings import Limits, Settings
-from smtpguard.wire import replies
+from smtpguard.policy.replies import UNKNOWN_RECIPIENT
 from tests.dialogue.peers import (
     Rules,
     enveloped,
@@ -160,7 +160,7 @@ def test_F4_a_text_behind_a_refused_data_is_commands_and_says_so() -> None:
 
 
 def test_F4_our_denial_shifts_no_reply() -> None:
-    denied = Decision(Action.DENY, reply=replies.MAILBOX_UNAVAILABLE)
+    denied = Decision(Action.DENY, reply=UNKNOWN_RECIPIENT)
     memory = greeted(session(Rules(recipients={"r1@d.example": denied})))
     rcpts = b"".join(b"RCPT TO:<r%d@d.example>\r\n" % n for n in range(3))
     memory.from_client(b"MAIL FROM:<a@b.example>\r\n" + rcpts)

@@ -110,6 +110,15 @@ def test_ehlo_after_login_on_a_lost_upstream_ends_the_session() -> None:
     assert memory.opens == 1
 
 
+@pytest.mark.parametrize("octets", [b"17abc\r\n", b"\x80\r\n", b"\r\n"], ids=repr)
+def test_what_is_no_command_after_235_closes_the_session(octets: bytes) -> None:
+    """It may be a security layer that nobody here can read."""
+    memory = logged_in(session())
+    memory.from_client(octets)
+    assert [line[:3] for line in lines(memory.client_heard)] == ["500"]
+    assert memory.ended
+
+
 def test_a_base64_line_without_auth_before_it_is_masked_all_the_same() -> None:
     memory = connected(session())
     memory.from_client(b"dXNlcg==\r\n")

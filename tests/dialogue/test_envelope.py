@@ -77,6 +77,17 @@ def test_recipients_behind_a_refused_mail_do_not_count() -> None:
     assert memory.dialogue.client.rejected == 0
 
 
+def test_a_refused_mail_excuses_only_what_is_behind_it() -> None:
+    memory = greeted(session())
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
+    memory.from_upstream(b"550 not you\r\n")
+    enveloped(memory)
+    memory.from_client(b"RSET\r\n")
+    memory.from_upstream(b"250 ok\r\n")
+    memory.from_client(b"DATA\r\n")
+    assert memory.dialogue.client.errors == 1
+
+
 def test_a_client_that_goes_in_the_delay_ends_the_session() -> None:
     memory = enveloped(
         greeted(session(Rules(Settings(limits=Limits(rejected_recipients=0))))), 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smtpguard.dialogue import events
-from smtpguard.dialogue.exchange import leave, reset, usable
+from smtpguard.dialogue.exchange import RESETS_A_CONNECTION, leave, reset, usable
 from smtpguard.dialogue.waits import UpstreamLost
 from smtpguard.model.session import Leg
 from tests.dialogue.peers import enveloped, forget_heard, greeted, lines, session
@@ -44,6 +44,31 @@ def test_there_is_nothing_to_undo_outside_a_transaction() -> None:
     memory = greeted(session())
     reset(memory.dialogue)
     assert memory.dialogue._out == []
+
+
+def test_what_was_undone_once_is_not_undone_again() -> None:
+    memory = enveloped(greeted(session()))
+    memory.from_client(b"RSET\r\n")
+    memory.from_upstream(b"250 ok\r\n")
+    memory.from_client(b"RSET\r\nRSET\r\n")
+    assert lines(memory.upstream_heard) == ["RSET"]
+    assert not memory.ended
+
+
+def test_an_upstream_is_not_asked_to_undo_for_ever() -> None:
+    """Postfix slows down and then refuses who says RSET a hundred times."""
+    memory = greeted(session())
+    for _ in range(RESETS_A_CONNECTION + 1):
+        enveloped(memory)
+        memory.from_client(b"RSET\r\n")
+        assert lines(memory.client_heard) == ["250 2.0.0 OK"]
+        if memory.upstream_heard == b"QUIT\r\n":
+            break
+        memory.from_upstream(b"250 ok\r\n")
+    else:
+        pytest.fail("never dialled again")
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
+    assert memory.opens == 2
 
 
 def test_within_a_message_only_closing_undoes_it() -> None:

@@ -71,6 +71,18 @@ def test_an_upstream_that_went_away_is_dialled_again_at_starttls() -> None:
     assert lines(memory.client_heard) == ["220 2.0.0 Ready to start TLS"]
 
 
+def test_within_a_handshake_not_even_a_last_word_is_said() -> None:
+    memory = forget_heard(connected(session()))
+    memory.from_client(b"STARTTLS\r\n")
+    memory.feed(events.Stopping())
+    memory.pass_time(45)
+    memory.from_upstream(b"250 mx.example\r\n")
+    assert lines(memory.client_heard) == ["220 2.0.0 Ready to start TLS"]
+    memory.pass_time(16)
+    assert memory.ended
+    assert not memory.client_heard
+
+
 def test_helo_ends_a_transaction_too() -> None:
     memory = enveloped(greeted(session()))
     memory.from_client(b"HELO c.example\r\n")

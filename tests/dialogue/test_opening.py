@@ -8,7 +8,7 @@ from smtpguard.dialogue import effects, events
 from smtpguard.model.session import Leg
 from smtpguard.model.settings import ClientTls, Settings
 from smtpguard.wire import proxyprotocol
-from tests.dialogue.peers import Rules, lines, new_facts, session
+from tests.dialogue.peers import Rules, lines, new_facts, session, tls_rules
 
 
 AUTO = Rules(Settings(client_tls=ClientTls(implicit="auto")))
@@ -98,6 +98,23 @@ def test_a_client_hello_that_does_not_come_closes_without_a_word() -> None:
     memory.pass_time(31)
     assert memory.ended
     assert not memory.client_heard
+
+
+def test_follow_encrypts_the_upstream_before_an_implicit_handshake_goes_on() -> None:
+    rules = tls_rules("follow")
+    facts = new_facts(destination=("192.0.2.9", 465))
+    memory = session(rules, facts=facts)
+    memory.start()
+    memory.client_tls("mx.example")
+    memory.opened()
+    memory.from_upstream(b"220 mx.example\r\n")
+    memory.from_upstream(b"250-mx.example\r\n250 STARTTLS\r\n")
+    memory.from_upstream(b"220 go\r\n")
+    before = facts.client_leg.tls
+    memory.upstream_tls()
+    memory.from_upstream(b"250 mx.example\r\n")
+    assert (before, facts.client_leg.tls is None) == (None, False)
+    assert facts.upstream_leg.tls is not None
 
 
 def test_the_upstream_is_up_before_the_clients_handshake_goes_on() -> None:

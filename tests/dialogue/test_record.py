@@ -61,4 +61,6 @@ def test_the_record_is_the_object_that_the_command_line_prints() -> None:
             }
         ],
         "duration": 1.235,
+        "client": "192.0.2.1",
+        "tls": "clear/clear",
     }

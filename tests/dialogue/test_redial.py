@@ -10,7 +10,16 @@ from smtpguard.model.session import Leg
 from smtpguard.model.settings import ServerTls, Settings
 from smtpguard.replay.memory import MemorySession
 from smtpguard.wire import parse_mailbox
-from tests.dialogue.peers import Rules, enveloped, forget_heard, greeted, lines, session
+from tests.dialogue.peers import (
+    Rules,
+    enveloped,
+    forget_heard,
+    greeted,
+    lines,
+    secured,
+    session,
+    tls_rules,
+)
 
 
 def lost(memory: MemorySession) -> MemorySession:
@@ -73,6 +82,21 @@ def test_an_upstream_that_has_no_tls_any_more_is_451() -> None:
     dialled(lost(memory))
     assert lines(memory.client_heard) == ["451 4.7.0 Next server has no TLS"]
     assert b"MAIL" not in memory.upstream_heard
+
+
+def test_an_upstream_that_has_no_tls_at_rcpt_does_not_get_the_message_later() -> None:
+    memory = secured(session(tls_rules("required")))
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
+    memory.from_upstream(b"250 ok\r\n")
+    memory.from_client(b"RCPT TO:<c@d.example>\r\n")
+    memory.from_upstream(b"250 ok\r\n")
+    memory.feed(events.Closed(Leg.UPSTREAM))
+    memory.from_client(b"RCPT TO:<e@d.example>\r\n")
+    forget_heard(dialled(memory))
+    memory.from_client(b"DATA\r\nx\r\n.\r\n")
+    heard = lines(memory.client_heard)
+    assert heard[1:] == ["451 4.4.2 Connection to next server lost"]
+    assert not memory.upstream_heard
 
 
 def test_it_is_dialled_again_once_a_transaction() -> None:

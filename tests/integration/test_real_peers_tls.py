@@ -30,13 +30,27 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
 SENDERS = ["postfix", "exim-bdat", "smtplib"]
-NO_CONNECTION = "421 4.3.2 Service not available"
+NO_STARTTLS = {
+    "postfix": "refused to start TLS: 454 4.7.0 TLS not available",
+    "exim-bdat": "a TLS session is required, but an attempt to start TLS failed",
+    "smtplib": "454 4.7.0 TLS not available",
+}
+"""How each client tells that it was refused STARTTLS and kept its mail."""
 NO_TLS = "451 4.7.0 Next server has no TLS"
 WHY = {
     "issuer": "unable to get local issuer certificate",
     "name": "hostname mismatch",
 }
 """In OpenSSL's words."""
+
+
+def why_not(name: str, send: Send, target: Target, mail: Mail) -> str:
+    """Return what a client says that needs TLS and does not get it."""
+    try:
+        (told,) = send(name, target, mail)
+    except smtplib.SMTPResponseException as error:
+        return f"{error.smtp_code} {bytes(error.smtp_error).decode()}"
+    return told.transcript
 
 
 @pytest.fixture
@@ -74,8 +88,8 @@ def test_a_certificate_that_does_not_verify_gets_no_mail(
         upstream_trust=other_authority if why == "issuer" else None,
     )
     mail = make_mail(ALLOWED)
-    (told,) = send(name, through(guard), mail)
-    assert told.final == NO_CONNECTION, told.transcript
+    said = why_not(name, send, through(guard), mail)
+    assert NO_STARTTLS[name] in said, said
     session = first_session(guard)
     assert session.versions == {"client": "", "upstream": ""}
     history = [f"TLS handshake failed: Certificate verify failed: {WHY[why]}"]
@@ -174,8 +188,8 @@ def test_required_does_not(
 ) -> None:
     guard = start_guard(before(old_postfix), HEAD + policy(server="starttls: required"))
     mail = make_mail(ALLOWED)
-    (told,) = send(name, through(guard), mail)
-    assert told.final == NO_CONNECTION, told.transcript
+    said = why_not(name, send, through(guard), mail)
+    assert NO_STARTTLS[name] in said, said
     old_postfix.instance.settle()
     assert old_postfix.maildir.copies(mail.token) == []
     assert "MAIL" not in "".join(line for _, line in first_session(guard).said("sS"))

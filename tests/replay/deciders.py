@@ -17,9 +17,9 @@ from smtpguard.model.mailbox import Path as MailPath
 from smtpguard.model.session import SessionFacts
 from smtpguard.model.settings import Refusal, Settings, TrustedClient
 from smtpguard.options import GuardOptions, Record
+from smtpguard.policy.replies import UNKNOWN_RECIPIENT
 from smtpguard.proxy.record import Recorder
 from smtpguard.replay.memory import MemorySession
-from smtpguard.wire import replies
 
 
 CLIENT = ("192.0.2.1", 40000)
@@ -57,7 +57,7 @@ class Rules:
         self, session: SessionFacts, envelope: Envelope, forward_path: MailPath
     ) -> Decision:
         if str(forward_path.mailbox) in self.denied:
-            return Decision(Action.DENY, "rcpt_to:1", replies.MAILBOX_UNAVAILABLE)
+            return Decision(Action.DENY, "rcpt_to:1", UNKNOWN_RECIPIENT)
         return Decision(Action.ALLOW, "rcpt_to:2")
 
     def message(

@@ -21,11 +21,11 @@ def test_an_empty_queue_is_settled() -> None:
 def test_F4_our_own_denial_waits_for_the_answers_before_it() -> None:
     queue = ReplyQueue()
     first = queue.open()
-    queue.answer(replies.MAILBOX_UNAVAILABLE)
+    queue.answer(replies.NO_VALID_RECIPIENTS)
     third = queue.open()
     assert queue.ready() == []
     first.answer(replies.RCPT_OK)
-    assert queue.ready() == [replies.RCPT_OK, replies.MAILBOX_UNAVAILABLE]
+    assert queue.ready() == [replies.RCPT_OK, replies.NO_VALID_RECIPIENTS]
     assert (queue.settled, len(queue)) == (False, 1)
     third.answer(replies.RCPT_OK)
     assert queue.settled

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import effects
 from smtpguard.dialogue.exchange import reset
 from smtpguard.model.disposition import Outcome
+from smtpguard.model.session import Leg
 from smtpguard.wire import replies
 
 
@@ -43,8 +45,19 @@ def end_transaction(
         return
     tx.ended = True
     d.transaction = None
-    d.emit(effects.TransactionEnded(tx.record(outcome, reply, d.now, reason)))
+    record = replace(
+        tx.record(outcome, reply, d.now, reason),
+        client=d.session.client[0],
+        tls=f"{version(d, Leg.CLIENT)}/{version(d, Leg.UPSTREAM)}",
+    )
+    d.emit(effects.TransactionEnded(record))
     tx.close(judging=tx.id in d.judging)
+
+
+def version(d: Dialogue, leg: Leg) -> str:
+    """Return the TLS version of a leg, or that it is in clear."""
+    tls = d.session.leg(leg).tls
+    return tls.version if tls is not None else "clear"
 
 
 def abort_transaction(d: Dialogue, reason: str) -> None:

@@ -77,6 +77,11 @@ def leave(d: Dialogue, reason: str) -> None:
     d.emit(effects.Close(Leg.UPSTREAM))
 
 
+RESETS_A_CONNECTION = 50
+"""Each mail that the rules refuse costs a RSET; Postfix delays every command from the
+hundred-and-first junk command on (``smtpd_junk_command_limit``) and gives up at 120."""
+
+
 def reset(d: Dialogue) -> None:
     """Undo a transaction upstream, where one is open.
 
@@ -87,6 +92,10 @@ def reset(d: Dialogue) -> None:
         return
     if upstream.in_data:
         leave(d, "message abandoned")
+        return
+    upstream.resets += 1
+    if upstream.resets > RESETS_A_CONNECTION:
+        leave(d, "many transactions undone")
         return
     upstream.mail_open = False
 

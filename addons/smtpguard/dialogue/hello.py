@@ -10,7 +10,7 @@ from smtpguard.dialogue.asking import decided
 from smtpguard.dialogue.ending import abort_transaction
 from smtpguard.dialogue.exchange import usable
 from smtpguard.dialogue.opening import client_handshake
-from smtpguard.dialogue.waits import Hangup, Task, UpstreamLost
+from smtpguard.dialogue.waits import Hangup, Task, TlsFailed, UpstreamLost
 from smtpguard.errors import ProtocolError
 from smtpguard.model.reply import Reply
 from smtpguard.wire import Capabilities, Offer, offer, printable, replies
@@ -64,6 +64,12 @@ def greet(d: Dialogue, command: Command, *, esmtp: bool) -> Task[bytes | None]:
     d.client.mail_refused = False
     try:
         yield from bringup.settle(d, final=False)
+    except TlsFailed as failed:
+        # Told where it matters: 454 to STARTTLS and AUTH, 451 to MAIL. Until then the
+        # upstream's words from before the handshake hold.
+        d.log(f"upstream: {failed.reason}")
+        if d.upstream is None or d.upstream.capabilities is None:
+            raise Hangup(replies.UPSTREAM_UNREACHABLE, failed.reason) from None
     except UpstreamLost as lost:
         raise Hangup(replies.UPSTREAM_UNREACHABLE, lost.reason) from None
     return d.own_name if d.settings.hide_server else capabilities(d).domain
@@ -71,13 +77,14 @@ def greet(d: Dialogue, command: Command, *, esmtp: bool) -> Task[bytes | None]:
 
 def capabilities(d: Dialogue) -> Capabilities:
     """Return what the upstream said to our last EHLO or HELO."""
-    return usable(d).capabilities or Capabilities(d.own_name)
+    said = d.upstream.capabilities if d.upstream else None
+    return said or Capabilities(d.own_name)
 
 
 def what(d: Dialogue) -> Offer:
     """Say what this client may be offered now."""
-    upstream = usable(d)
-    both_encrypted = d.client.secure and upstream.secure
+    upstream_secure = d.upstream is not None and d.upstream.secure
+    both_encrypted = d.client.secure and upstream_secure
     tls = d.session.upstream_leg.tls
     return Offer(
         starttls=starttls_offered(d),

@@ -35,6 +35,10 @@ class TransactionRecord:
     report: dict[str, Any] = field(default_factory=dict)
     """``parts``, ``defects``, ``findings`` as the judge reported them."""
     duration: float = 0.0
+    client: str = ""
+    """Address of the client, the real one behind PROXY or XCLIENT."""
+    tls: str = ""
+    """Both legs as ``TLSv1.3/clear``: the client's, then the upstream's."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``smtpguard replay --json`` prints."""
@@ -54,4 +58,6 @@ class TransactionRecord:
             **self.report,
             "trace": list(self.trace),
             "duration": round(self.duration, 3),
+            "client": self.client,
+            "tls": self.tls,
         }

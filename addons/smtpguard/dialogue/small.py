@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from smtpguard.dialogue import bringup
 from smtpguard.dialogue.asking import choose_policy
 from smtpguard.dialogue.ending import abort_transaction, told
-from smtpguard.dialogue.exchange import leave, settled, usable
+from smtpguard.dialogue.exchange import settled, usable
 from smtpguard.dialogue.hello import etrn_offered
 from smtpguard.dialogue.opening import greeting
 from smtpguard.dialogue.upstream import Request
@@ -99,7 +99,6 @@ def xclient_(d: Dialogue, command: Command) -> Task[None]:
     d.client.identity_awaited = False
     d.mark("C", f"xclient {address}")
     abort_transaction(d, "XCLIENT")
-    leave(d, "another client")
     choose_policy(d)
     d.session.helo = ""
     d.session.esmtp = d.session.authenticated = False

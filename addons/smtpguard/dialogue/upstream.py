@@ -88,6 +88,7 @@ class Upstream:
     said_goodbye: bool = False
     """It closed with 421: what was outstanding is refused, not in doubt."""
     noops: int = 0
+    resets: int = 0
     sent_at: float = 0.0
     unread: int = 0
     """Octets that came after the last whole reply."""

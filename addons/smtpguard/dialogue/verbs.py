@@ -168,8 +168,6 @@ def farewell(d: Dialogue, last: Reply | None, reason: str) -> Task[None]:
     if not goodbye:
         # Answers what the client still waits for, in its order, before the last word.
         leave(d, "session ended")
-    if d.client.deaf:
-        last = None
     drop_transaction(d, reason or "session ended", last)
     if last is not None:
         d.answer(last)

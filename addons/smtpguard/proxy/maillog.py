@@ -22,6 +22,8 @@ def line(record: TransactionRecord, addresses: Addresses) -> str:
     """Return the log line of a transaction that has ended."""
     fields = [
         ("tx", record.id),
+        ("client", record.client),
+        ("tls", record.tls),
         ("from", f"<{shown(record.mail_from, addresses)}>"),
         ("to", _recipients(record, addresses)),
         ("rcpts", str(len(record.rcpt_to))),
