@@ -116,7 +116,7 @@ def _digest(folder: Path, start: object) -> tuple[str, str]:
 def test_processes_that_start_at_once_end_up_with_one_authority(
     tmp_path: Path,
 ) -> None:
-    """mitmproxy-traps.md 8: three of six would sign with a CA that no file holds."""
+    """traps 8: three of six would sign with a CA that no file holds."""
     context = multiprocessing.get_context("forkserver")
     with context.Manager() as manager, context.Pool(6) as pool:
         barrier = manager.Barrier(6)

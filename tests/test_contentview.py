@@ -254,7 +254,7 @@ def test_defects_are_listed() -> None:
 
 
 def test_no_control_or_bidi_character_reaches_the_screen() -> None:
-    """attacks.md P1."""
+    """attacks P1."""
     name = "\u202egnp.exe\x1b[2J\x9b".encode()
     body = b"Subject: " + name + b"\r\nContent-Type: x/y; name=" + name
     body += b"\r\n\r\n\x1b[31m" + name + b"\tbare\rcr\nlf\xff"

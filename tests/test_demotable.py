@@ -78,7 +78,7 @@ def test_a_cell_that_is_cut_says_so() -> None:
 
 
 def test_replies_do_not_reach_the_terminal_raw() -> None:
-    """attacks.md P1."""
+    """attacks P1."""
     lines = table_lines([result(told="250 \x1b[2J\u202e")], 150)
     assert all(line.isprintable() for line in lines)
 

@@ -71,7 +71,7 @@ UNREAD = Disposition(Outcome.REJECTED, replies.MESSAGE_TOO_LARGE)
     ids=["relayed", "modified", "rejected", "not even read"],
 )
 def test_json_has_every_key_in_the_order_of_the_contract(result: Inspected) -> None:
-    """product.md 10."""
+    """contract 10."""
     assert list(result.to_json()) == KEYS
     assert json.loads(json.dumps(result.to_json())) == result.to_json()
 
@@ -152,7 +152,7 @@ def test_explanation_has_a_line_for_each_rule() -> None:
 
 
 def test_names_from_files_and_mails_do_not_reach_the_terminal_raw() -> None:
-    """attacks.md P1."""
+    """attacks P1."""
     text = rules(names('{match: "*.exe", action: strip}'))
     mail = mixed(attachment("\x1b[2Jx.exe"))
     line = inspected(judge_message(text, mail), mail, "\x1b]0;y\x07.eml").line()

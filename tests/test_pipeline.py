@@ -304,7 +304,7 @@ def crowded(count: int) -> bytes:
 
 
 def test_what_is_not_read_to_its_end_is_refused_where_a_rule_could_mean_it() -> None:
-    """attacks.md M9: over budget is never passed on unread."""
+    """attacks M9: over budget is never passed on unread."""
     said = judge_message(exe("strip"), crowded(1000))
     assert said.outcome is Outcome.REJECTED
     assert str(said.reply) == "550 5.7.1 Message refused by policy (id 5f3a.2)"

@@ -149,7 +149,7 @@ def test_it_relays_under_tls_records_and_ends_on_sigterm(
 def test_sigterm_lets_a_mail_that_is_under_way_come_to_its_end(
     tmp_path: Path, rules: Path
 ) -> None:
-    """product.md 3, stop: replies in flight are awaited."""
+    """contract 3, stop: replies in flight are awaited."""
     asked, go_on = threading.Event(), threading.Event()
 
     class Slow(Upstream):

@@ -3,21 +3,27 @@
 The package is built in floors; a module imports only from floors below its own
 (checked by import-linter, see ``pyproject.toml``):
 
-======  ==============================================================
+======  ================================================================
 floor   what stands there
-======  ==============================================================
-7       ``addon``, ``cli``: wiring; the only places that know everything
-6       ``demo``, ``workers``: whole programs built from the rest
-5       ``replay``: recorded sessions through the dialogue, without a network
-4       ``proxy``: mitmproxy's layers, hooks, flows and TLS around the dialogue
+======  ================================================================
+8       ``cli``: arguments and printing
+7       ``demo``, ``workers``, ``inspecting``: whole programs
+6       ``addon``: wires rules, hooks and options together
+5       ``replay``: recorded sessions through the dialogue, without a
+        network; ``contentview``: a session as mitmweb shows it
+4       ``proxy``: mitmproxy's layers, hooks, flows and TLS around the
+        dialogue; ``options``, ``loading``: what comes from outside
 3       ``pipeline``: message and envelope facts -> rules -> disposition
 2       ``dialogue`` (two SMTP legs, one state machine), ``policy`` (rules)
 1       ``wire`` (SMTP grammar and framing), ``mime`` (messages as spans)
 0       ``model``, ``errors``: the nouns everybody shares
-======  ==============================================================
+======  ================================================================
 
 Floors 0 to 3 are pure: no mitmproxy, no asyncio, no sockets, no clock. Time comes in
 as a number with each event, octets come in and go out as ``bytes``.
+
+"contract 3" in a docstring is section 3 of ``docs/contract.md``, "attacks F1" a row of
+``docs/attacks.md``, "traps 4" a section of ``docs/mitmproxy.md``.
 """
 
 __version__ = "0.1.0"

@@ -52,7 +52,7 @@ JUDGES = 2
 lock and hold that many messages in memory."""
 WATCH_SECONDS = 1.0
 STOP_SECONDS = 60.0
-"""How long replies in flight are awaited after SIGTERM (product.md 3)."""
+"""How long replies in flight are awaited after SIGTERM (contract 3)."""
 
 
 class RulesOfTheMoment:

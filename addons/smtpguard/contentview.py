@@ -7,7 +7,7 @@ a flow again at each update, so everything here is linear and bounded, and the r
 read once for all of them.
 
 What a peer has sent reaches the screen as printable characters only: control and bidi
-characters are escaped (attacks.md P1). ``register`` makes the view known, once.
+characters are escaped (attacks P1). ``register`` makes the view known, once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What ``smtpguard inspect`` says of one message: as JSON, as text, as a file.
 
-Owns the keys of product.md 10 and their order; programs read them, so they are all
+Owns the keys of contract 10 and their order; programs read them, so they are all
 there for every message, whatever became of it.
 """
 
@@ -62,7 +62,7 @@ class Inspected:
         return self.octets if content is None else b"".join(content.chunks())
 
     def to_json(self, *, explain: bool = False) -> dict[str, Any]:
-        """Return the object of product.md 10; its trace is filled to explain."""
+        """Return the object of contract 10; its trace is filled to explain."""
         said = self.disposition
         output = self.output
         return {

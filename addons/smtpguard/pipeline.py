@@ -280,7 +280,7 @@ def _trace(decisions: dict[str, Decision], worst: Decision) -> Iterator[TraceSte
 def _report(
     message: Message, parts: list[dict[str, Any]], decisions: dict[str, Decision]
 ) -> dict[str, Any]:
-    """Return ``ambiguous`` to ``findings`` of product.md 10.
+    """Return ``ambiguous`` to ``findings`` of contract 10.
 
     Nothing is detected or scanned yet: ``detected`` is None, ``verdicts`` is empty.
     """

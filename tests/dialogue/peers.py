@@ -5,7 +5,7 @@
 begins. ``script_session`` makes both from the header lines of a dialogue script:
 
 ``row: pipelining``
-    The row of product.md 3 that it shows, ``tls`` for the settings of 4.
+    The row of contract 3 that it shows, ``tls`` for the settings of 4.
 ``setting: limits.errors=3``
     A field of ``model.settings.Settings``, named with dots.
 ``session: destination=192.0.2.9:465``

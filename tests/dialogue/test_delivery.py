@@ -136,7 +136,7 @@ def test_a_verdict_after_its_time_changes_nothing_and_gives_the_storage_back() -
 
 
 def test_a_quarantine_whose_client_is_gone_is_in_doubt() -> None:
-    """The third place of product.md 2.1."""
+    """The third place of contract 2.1."""
     memory = asked_for_verdict()
     asked = memory.take(effects.AskVerdict)
     assert asked is not None

@@ -1,4 +1,4 @@
-"""Nothing is lost, whatever goes wrong and whenever (product.md 2.1).
+"""Nothing is lost, whatever goes wrong and whenever (contract 2.1).
 
 Every event of every script that carries mail is a point at which everything goes wrong
 that can, on either leg. The promises are checked over what simulated peers have seen.

@@ -25,13 +25,13 @@ ROWS = (
     *("greeting", "bare-newlines", "anomalies", "limits", "deadlines", "keep-alive"),
     *("upstream-failure", "identity", "trace", "stop"),
 )
-"""The rows of product.md 3, in its order."""
+"""The rows of contract 3, in its order."""
 TLS_SETTINGS = (
     *("tls-client-required", "tls-client-allowed", "tls-client-none"),
     *("tls-server-required", "tls-server-preferred", "tls-server-follow"),
     "tls-server-none",
 )
-"""The values of product.md 4 that the dialogue obeys."""
+"""The values of contract 4 that the dialogue obeys."""
 
 FILES = sorted(TRANSCRIPTS.glob("*.smtp"))
 NAMES = [file.stem for file in FILES]

@@ -1,8 +1,8 @@
-"""Octets in are octets out: mails of others through one live mitmdump (product.md 2.3).
+"""Octets in are octets out: mails of others through one live mitmdump (contract 2.3).
 
 Every file of the shared corpora goes through four ways: by DATA and by BDAT, to an
 upstream with CHUNKING and to one without; STARTTLS on both legs, many mails on a
-connection, pipelined. What product.md 3 refuses is counted apart.
+connection, pipelined. What contract 3 refuses is counted apart.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def as_sent(octets: bytes) -> bytes:
 
 
 def refusal(message: bytes) -> str:
-    """Return why product.md 3 refuses these octets, "" where it does not."""
+    """Return why contract 3 refuses these octets, "" where it does not."""
     if b"\0" in message:
         return "NUL"
     without = message.replace(b"\r\n", b"")

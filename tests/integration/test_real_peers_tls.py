@@ -49,7 +49,7 @@ def why_not(name: str, send: Send, target: Target, mail: Mail) -> str:
     try:
         (told,) = send(name, target, mail)
     except smtplib.SMTPResponseException as error:
-        return f"{error.smtp_code} {bytes(error.smtp_error).decode()}"
+        return f"{error.smtp_code} {error.smtp_error!r}".replace("b'", "")
     return told.transcript
 
 

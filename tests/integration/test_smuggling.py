@@ -161,7 +161,7 @@ def unstuffed(text: bytes) -> bytes:
 
 
 def normalised(text: bytes) -> bytes:
-    """Do what product.md 3 says of ``normalise``, in its words and order."""
+    """Do what contract 3 says of ``normalise``, in its words and order."""
     becomes = {b"\n": b"\r\n", b"\r\r\n": b"\r\n", b"\r": b" ", b"\0": b""}
     return re.sub(
         rb"\r\r\n|\r\n|\n|\r|\0", lambda found: becomes.get(found[0], found[0]), text

@@ -47,14 +47,14 @@ def test_a_type_that_is_none_is_read_as_plain_text(value: str) -> None:
 
 
 def test_of_two_types_the_first_counts_and_it_is_told() -> None:
-    """attacks.md M1."""
+    """attacks M1."""
     found, defects = claims("Content-Type: text/html", "Content-Type: image/png")
     assert found.content_type == "text/html"
     assert defects == {"duplicate-content-type"}
 
 
 def test_of_two_encodings_the_first_counts_and_it_is_told() -> None:
-    """attacks.md M1."""
+    """attacks M1."""
     found, defects = claims(
         "Content-Transfer-Encoding: 7bit", "Content-Transfer-Encoding: base64"
     )
@@ -97,7 +97,7 @@ def test_names_come_from_every_field() -> None:
 def test_transfer_encodings_are_read_by_their_first_word(
     value: str, encoding: str, *, known: bool
 ) -> None:
-    """attacks.md M2."""
+    """attacks M2."""
     found, defects = claims(f"Content-Transfer-Encoding: {value}")
     assert found.transfer_encoding == encoding
     assert ("unknown-transfer-encoding" in defects) != known
@@ -122,7 +122,7 @@ def test_transfer_encodings_are_read_by_their_first_word(
 def test_boundaries_are_found_and_their_faults_told(
     parameters: str, boundary: bytes | None, expected: set[str]
 ) -> None:
-    """attacks.md M4."""
+    """attacks M4."""
     found, defects = claims(f"Content-Type: multipart/mixed; {parameters}")
     assert found.boundary == boundary
     assert defects == expected

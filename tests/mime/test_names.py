@@ -61,7 +61,7 @@ def test_honest_names_have_one_reading(field: str, expected: tuple[str, ...]) ->
     ],
 )
 def test_every_reading_is_a_name(field: str | bytes, among: set[str]) -> None:
-    """attacks.md M6."""
+    """attacks M6."""
     assert among <= set(names(field))
 
 

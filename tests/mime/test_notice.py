@@ -23,7 +23,7 @@ FULL = Variables(
 
 
 def test_the_default_text_tells_everything_in_two_languages() -> None:
-    """product.md 6: cause, type, name, virus status, action, restorable or not."""
+    """contract 6: cause, type, name, virus status, action, restorable or not."""
     english, german = text(None, FULL).split("-" * 62)
     for half in (english, german):
         for value in (

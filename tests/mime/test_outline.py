@@ -8,7 +8,7 @@ from tests.mime.mails import read
 
 
 def test_every_part_is_outlined_with_the_keys_of_the_contract() -> None:
-    """product.md 10."""
+    """contract 10."""
     message = read(
         "Content-Type: multipart/mixed; boundary=b",
         "",

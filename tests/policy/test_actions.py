@@ -27,7 +27,7 @@ def test_every_list_knows_conditions_that_exist(spec: ListSpec) -> None:
 
 
 def test_discard_is_about_whole_messages_only() -> None:
-    """product.md 5: a 250 to MAIL or RCPT would be no acceptance of anything."""
+    """contract 5: a 250 to MAIL or RCPT would be no acceptance of anything."""
     with_discard = {s.name for s in LISTS if Action.DISCARD in s.actions}
     assert with_discard == {"content_types", "filenames"}
 

@@ -194,7 +194,7 @@ ORDER = [
 
 @given(st.lists(st.sampled_from(ORDER), min_size=1, max_size=4))
 def test_the_most_severe_decision_wins(actions: list[Action]) -> None:
-    """product.md 5: drop, deny, tempfail, discard, strip, allow."""
+    """contract 5: drop, deny, tempfail, discard, strip, allow."""
     decisions = [Decision(one, f"l:{n}") for n, one in enumerate(actions)]
     worst = most_severe(decisions)
     assert worst.action is min(actions, key=ORDER.index)

@@ -443,7 +443,7 @@ def test_a_flow_survives_saving() -> None:
 
 
 def test_hostile_octets_survive_saving_and_reach_no_terminal() -> None:
-    """attacks.md P1."""
+    """attacks P1."""
     session = Recorded()
     session.greet(b"SMTPUTF8")
     name = "\u202egnp.exe\x9b\ud800"

@@ -2,7 +2,7 @@
 
 The client says what it said, the upstream answers what the server answered. What the
 client is told must be what it was told, or stand in the tables below with the words of
-product.md that ask for it.
+contract that ask for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""rules/default.yaml: safe, commented, total (product.md 11)."""
+"""rules/default.yaml: safe, commented, total (contract 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SMTP dialogue between two legs, as a pure state machine (product.md 3).
+"""The SMTP dialogue between two legs, as a pure state machine (contract 3).
 
 ``Dialogue`` takes ``events`` and returns ``effects``; it reads no socket and no clock.
 ``proxy`` runs it inside mitmproxy, ``replay`` and the tests run it in memory.

@@ -1,7 +1,7 @@
 """Asking the rules and other addons, so that no fault of theirs opens a way.
 
 What raises, says nothing or says what does not fit is undecided: ``451 4.3.0``, or
-``421 4.3.2`` where there is no policy to go on with (product.md 2.2).
+``421 4.3.2`` where there is no policy to go on with (contract 2.2).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 ``settle`` is the one entry: it takes the upstream as far as it can go with what is
 known so far, and may be called again and again. The TLS question stays open while the
 name to ask for is known only to a client that has not said it yet (transparent mode, in
-clear); ``final`` closes it (product.md 3 and 4).
+clear); ``final`` closes it (contract 3 and 4).
 """
 
 from __future__ import annotations

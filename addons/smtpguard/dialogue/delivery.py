@@ -1,4 +1,4 @@
-"""From the client's final dot to its answer: verdict, delivery, the end (product.md 2).
+"""From the client's final dot to its answer: verdict, delivery, the end (contract 2).
 
 This is where a message is accepted or is not. The order is always the same: the
 upstream (or the quarantine, or the log of a discard) has the message, then the client

@@ -1,4 +1,4 @@
-"""TLS on the upstream leg: whether it is wanted, whether it can be had (product.md 4).
+"""TLS on the upstream leg: whether it is wanted, whether it can be had (contract 4).
 
 The TLS question stays open while the name to ask for is known only to a client that has
 not said it yet (transparent mode, in clear). What follows from the answers, dialling

@@ -280,7 +280,7 @@ class Dialogue:
             return
         transaction.close(judging=False)
         if disposition is not None and disposition.outcome is Outcome.QUARANTINED:
-            # The third place of product.md 2.1: nobody was told of the 250.
+            # The third place of contract 2.1: nobody was told of the 250.
             self.log(
                 f"{transaction_id}: in doubt: client gone before the quarantine's 250",
                 logging.WARNING,

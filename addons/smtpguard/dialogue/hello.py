@@ -115,7 +115,7 @@ def etrn_offered(d: Dialogue) -> bool:
 
 
 def starttls(d: Dialogue, command: Command) -> Task[None]:
-    """Encrypt the client leg, the upstream leg first (product.md 3, row STARTTLS)."""
+    """Encrypt the client leg, the upstream leg first (contract 3, row STARTTLS)."""
     if command.argument:
         raise ProtocolError("STARTTLS takes no argument", replies.SYNTAX)
     if d.client.secure or d.transaction is not None:

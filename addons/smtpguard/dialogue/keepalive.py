@@ -1,4 +1,4 @@
-"""Keeping an upstream that waits for DATA from giving up (product.md 3).
+"""Keeping an upstream that waits for DATA from giving up (contract 3).
 
 Only between RCPT and DATA, never with a reply outstanding, and a few times at most:
 servers count commands that lead nowhere.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TransactionRecord:
-    """Everything that is known of a transaction once it has ended (product.md 10)."""
+    """Everything that is known of a transaction once it has ended (contract 10)."""
 
     id: str
     """``SESSION.NUMBER``."""
@@ -30,7 +30,7 @@ class TransactionRecord:
     action: str = ""
     reason: str = ""
     in_doubt: str = ""
-    """Which of the three places of product.md 2.1 it was, "" almost always."""
+    """Which of the three places of contract 2.1 it was, "" almost always."""
     trace: tuple[dict[str, Any], ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
     """``parts``, ``defects``, ``findings`` as the judge reported them."""

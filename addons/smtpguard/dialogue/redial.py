@@ -1,4 +1,4 @@
-"""Dialling an upstream again that went away before DATA (product.md 3).
+"""Dialling an upstream again that went away before DATA (contract 3).
 
 Once a transaction, never after AUTH: whoever logged in did so on the lost connection.
 The envelope is repeated, and must be answered as before; else the client would have

@@ -1,4 +1,4 @@
-"""File names of a part, in every reading (product.md 6).
+"""File names of a part, in every reading (contract 6).
 
 Mail readers disagree about ``filename``, ``filename*``, ``name``, RFC 2231
 continuations and encoded words inside them, so each reading is a name of the part, and

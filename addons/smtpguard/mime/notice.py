@@ -1,4 +1,4 @@
-"""The deny message: the text that stands where a part was (product.md 6).
+"""The deny message: the text that stands where a part was (contract 6).
 
 Owns the default text (English, then German), the variables an administrator's own text
 may use, and making hostile values harmless: a file name comes from the sender and is

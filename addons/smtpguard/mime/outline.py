@@ -1,4 +1,4 @@
-"""A message's parts and defects as JSON-ready values (product.md 10).
+"""A message's parts and defects as JSON-ready values (contract 10).
 
 Used by the session record, ``inspect`` and the content view, so that all three show the
 same thing. Keys are stable; ``facts`` and ``entries`` are empty until content is

@@ -1,4 +1,4 @@
-"""Edits: planned as spans of the received octets, applied once (product.md 6).
+"""Edits: planned as spans of the received octets, applied once (contract 6).
 
 An edit changes the octets of its span and no other. What is inserted is 7-bit, in
 CRLF-ended lines of at most 76 characters (fields: 998, RFC 5322 2.1.1), none of which

@@ -1,4 +1,4 @@
-"""Actions, decisions and their traces (product.md 5)."""
+"""Actions, decisions and their traces (contract 5)."""
 
 from __future__ import annotations
 

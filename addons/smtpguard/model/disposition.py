@@ -1,4 +1,4 @@
-"""What finally happens to a transaction (product.md 10)."""
+"""What finally happens to a transaction (contract 10)."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ class Disposition:
     """For the log, never for the peer."""
     trace: tuple[TraceStep, ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
-    """``parts``, ``defects``, ``findings`` ... of product.md 10, ready for JSON."""
+    """``parts``, ``defects``, ``findings`` ... of contract 10, ready for JSON."""

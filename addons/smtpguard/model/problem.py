@@ -1,4 +1,4 @@
-"""One fault of a rule file, as the user sees it (product.md 5)."""
+"""One fault of a rule file, as the user sees it (contract 5)."""
 
 from __future__ import annotations
 

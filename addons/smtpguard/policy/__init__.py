@@ -1,4 +1,4 @@
-"""The rule language: YAML in, decisions out (product.md 5).
+"""The rule language: YAML in, decisions out (contract 5).
 
 ``load`` reads a rule file into a frozen ``Ruleset``; ``Ruleset.choose`` picks the
 ``Policy`` of a session; the policy judges HELO, MAIL, RCPT and each part. Pure: files

@@ -1,4 +1,4 @@
-"""Actions: which list knows which, and which will know more (product.md 5)."""
+"""Actions: which list knows which, and which will know more (contract 5)."""
 
 from __future__ import annotations
 

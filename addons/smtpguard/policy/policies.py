@@ -144,7 +144,7 @@ class Policy:
     ) -> Decision:
         """Ask one list, once for each class of recipients; the most severe wins.
 
-        One message goes to all its recipients or to none (product.md 5, strictest).
+        One message goes to all its recipients or to none (contract 5, strictest).
         """
         envelope = message.envelope
         decisions = []

@@ -72,6 +72,7 @@ SLUGS: dict[str, str] = {
     "unreachable": "something before it decides everything",
     "postmaster-denied": "RFC 5321 4.5.1: postmaster must be accepted",
     "open-relay": "everybody may send to everybody",
+    "verify-not-binding": "verify asked for where clear mail is preferred to none",
     "no-identity": "the upstream takes every client for smtpguard",
     "drop-retries": "a sender that gets no reply tries again for days",
     "no-domains": "`@own` is used and `domains` is empty",

@@ -1,4 +1,4 @@
-"""Replies of rules: the defaults of each action, and ``reply:`` (product.md 5).
+"""Replies of rules: the defaults of each action, and ``reply:`` (contract 5).
 
 A reply must fit its action, else a list that means "not now" could answer "never" and
 lose mail: deny is 5yz, tempfail 4yz, and the enhanced code is of the same class

@@ -44,8 +44,17 @@ def review(ruleset: Ruleset, lists: Lists, sink: Sink) -> None:
             _review_rules(rules, sink)
         _review_postmaster(policy, sink)
         _review_relaying(policy, sink)
+        _review_verification(policy, sink)
     if not ruleset.domains:
         _review_own(ruleset, sink)
+
+
+def _review_verification(policy: Policy, sink: Sink) -> None:
+    tls = policy.settings.server_tls
+    if tls.starttls == "preferred" and tls.verify != "none":
+        text = f"policy {shown(policy.name)}: a certificate that does not verify has "
+        text += "the mail go in clear, as starttls is preferred; required keeps it"
+        sink.warning(policy.mark, text, "verify-not-binding")
 
 
 def _lists(policy: Policy) -> Iterator[Sequence[Rule[Any]]]:

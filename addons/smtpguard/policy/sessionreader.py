@@ -1,4 +1,4 @@
-"""``session`` of a policy: the dialogue, its limits and deadlines (product.md 3).
+"""``session`` of a policy: the dialogue, its limits and deadlines (contract 3).
 
 Every default is that of ``Settings``: a key that is not in the file changes nothing.
 """

@@ -1,4 +1,4 @@
-"""``tls`` of a policy: how both legs are encrypted (product.md 4).
+"""``tls`` of a policy: how both legs are encrypted (contract 4).
 
 Every default is that of ``Settings``: a key that is not in the file changes nothing.
 Certificates are named here and read where they are used.

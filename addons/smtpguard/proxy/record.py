@@ -1,4 +1,4 @@
-"""A session as mitmproxy shows and saves it: dialogue -> ``TCPFlow`` (product.md 9).
+"""A session as mitmproxy shows and saves it: dialogue -> ``TCPFlow`` (contract 9).
 
 Owns the flow's messages (the client's leg, decrypted, one message for each change of
 direction and one for each mail), its metadata, comment and marker. Costs time linear in

@@ -1,4 +1,4 @@
-r"""The record of a session as JSON: what a flow's metadata holds (product.md 9).
+r"""The record of a session as JSON: what a flow's metadata holds (contract 9).
 
 Owns the format, both ways: ``dump`` writes what ``load`` reads. mitmproxy turns the
 order of a saved dict around and drops a flow that holds a surrogate, so the whole

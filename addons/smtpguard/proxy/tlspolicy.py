@@ -1,4 +1,4 @@
-"""TLS as the rules want it: what each handshake is begun with (product.md 4).
+"""TLS as the rules want it: what each handshake is begun with (contract 4).
 
 Called by the TLS layers themselves, before mitmproxy's ``tls_start_*`` hooks: other
 addons may still replace what is offered here, but an exception here ends the handshake

@@ -35,7 +35,7 @@ class Replayed:
     """What would have become of one transaction."""
 
     record: Mapping[str, Any]
-    """The object of product.md 10; see ``recorded.replay``."""
+    """The object of contract 10; see ``recorded.replay``."""
 
     @property
     def passed(self) -> bool:
@@ -43,7 +43,7 @@ class Replayed:
         return self.record["disposition"] in PASSED
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object of product.md 10 with session, envelope and replies."""
+        """Return the object of contract 10 with session, envelope and replies."""
         return dict(self.record)
 
     def line(self) -> str:
