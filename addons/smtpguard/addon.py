@@ -98,11 +98,21 @@ class SmtpGuard:
     # -- life --------------------------------------------------------------------------
 
     def load(self, loader: Loader) -> None:
-        """Declare the options; set the sentinel up."""
+        """Set the sentinel up, then declare the options.
+
+        In this order: a value that does not fit its option (``--set`` of a word for a
+        number) has mitmproxy give the script up without a word, and go on as a relay.
+        The sentinel must be there by then, and the word must be said.
+        """
+        Sentinel.get()
+        contentview.register()
         for option in options.OPTIONS:
             loader.add_option(option.name, option.type, option.default, option.help)
-        contentview.register()
-        Sentinel.get()
+        try:
+            ctx.options.process_deferred()
+        except exceptions.OptionsError as error:
+            logger.error("%s", error)  # noqa: TRY400 - one line; ends the start
+            raise
 
     def configure(self, updated: AbstractSet[str]) -> None:
         """Take over options and rules, or neither.

@@ -325,6 +325,24 @@ def test_a_fault_in_tls_set_up_for_the_upstream_is_no_silent_clear_text(
 # -- the start -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "smtpguard_record_auth=maybe",
+        "smtpguard_record_limit=abc",
+        "smtpguard_max_connections=",
+        "smtpguard_max_connections_per_network=x",
+    ],
+)
+def test_a_value_that_does_not_fit_its_option_ends_mitmdump(
+    value: str, own: Callable[..., Gateway]
+) -> None:
+    """mitmproxy gives the script up then, and would go on as a relay."""
+    gateway = own("--set", value)
+    assert gateway.process.wait(20) == 1
+    assert value.partition("=")[0] in gateway.log
+
+
 def test_a_misspelt_option_ends_mitmdump(own: Callable[..., Gateway]) -> None:
     """mitmproxy keeps it silently for addons that may come; the default applies."""
     gateway = own("--set", "smtpguard_rulez=/nowhere")

@@ -7,11 +7,13 @@ What raises, says nothing or says what does not fit is undecided: ``451 4.3.0``,
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smtpguard.dialogue import effects
 from smtpguard.dialogue.waits import Expired, Hangup, Task
-from smtpguard.model.decision import Action, Decision
+from smtpguard.model.decision import Action, Decision, TraceStep
+from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.model.reply import Reply
 from smtpguard.model.settings import Refusal
 from smtpguard.wire import replies
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smtpguard.dialogue.engine import Dialogue
-    from smtpguard.model.reply import Reply
     from smtpguard.wire import Command
 
 
@@ -60,6 +61,31 @@ def fits(decision: Decision, *, may_rewrite: bool) -> bool:
             return reply is not None and reply.is_transient and reply.code != 421
         case _:
             return False
+
+
+def sound(said: object) -> Disposition | None:
+    """Return a verdict whose every field is what it must be, None for anything else.
+
+    Any addon may have set it; a fault in it must show before the message goes up, not
+    when it is put on record.
+    """
+    if not isinstance(said, Disposition):
+        return None
+    found: Any = said  # what the types promise is what is not known here
+    content, reply, action = found.content, found.reply, found.action
+    whole = (
+        isinstance(found.outcome, Outcome)
+        and (reply is None or isinstance(reply, Reply))
+        and (action is None or isinstance(action, Action))
+        and isinstance(found.rule, str)
+        and isinstance(found.reason, str)
+        and isinstance(found.report, dict)
+        and isinstance(found.trace, tuple)
+        and all(isinstance(step, TraceStep) for step in found.trace)
+        and (content is None or isinstance(getattr(content, "size", None), int))
+        and (content is None or callable(getattr(content, "chunks", None)))
+    )
+    return said if whole else None
 
 
 def answered[T](d: Dialogue, ask: Callable[[], T]) -> T | None:

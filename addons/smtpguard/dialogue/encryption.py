@@ -70,7 +70,13 @@ def remembered_as_clear(d: Dialogue) -> bool:
 
 
 def remember_as_clear(d: Dialogue) -> None:
-    """Have this upstream dialled in clear for an hour."""
+    """Have this upstream dialled in clear for an hour.
+
+    Not where the name that failed is one that a client chose: it must not take TLS away
+    from all others.
+    """
+    if d.client.name and tls_name(d) == d.client.name:
+        return
     d.downgrades[d.session.destination] = d.now + DOWNGRADE_SECONDS
 
 
@@ -79,6 +85,23 @@ def stay_clear(d: Dialogue, reason: str) -> None:
     usable(d).tls_refused = True
     d.session.upstream_leg.history.append(reason)
     d.log(f"upstream stays in clear: {reason}", logging.WARNING)
+
+
+def note_clear(d: Dialogue) -> None:
+    """Note, once a connection, why mail goes up in clear; nothing if it does not."""
+    upstream = usable(d)
+    if upstream.secure or upstream.clear_noted:
+        return
+    upstream.clear_noted = True
+    if upstream.tls_refused:
+        return  # ``stay_clear`` has said it
+    history = d.session.upstream_leg.history
+    if d.settings.server_tls.starttls == "none":
+        history.append("clear: not wanted")
+    elif "starttls" in history:
+        stay_clear(d, "downgrade: not offered any more")
+    else:
+        history.append("clear: not offered")
 
 
 def request_tls(d: Dialogue) -> Task[bool]:

@@ -31,6 +31,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import effects, events
+from smtpguard.dialogue.asking import sound
 from smtpguard.dialogue.client import ClientLeg
 from smtpguard.dialogue.exchange import leave
 from smtpguard.dialogue.transcript import Entry, Transcript
@@ -45,7 +46,7 @@ from smtpguard.dialogue.waits import (
     Task,
     Wait,
 )
-from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.model.disposition import Outcome
 from smtpguard.model.session import Leg
 from smtpguard.model.settings import Settings
 from smtpguard.wire import printable, replies
@@ -273,7 +274,7 @@ class Dialogue:
         if transaction is None:
             return
         # Whatever another addon may have left in the hook's data is no verdict.
-        disposition = said if isinstance(said, Disposition) else None
+        disposition = sound(said)
         transaction.verdict_came = True
         transaction.disposition = disposition
         if not transaction.ended:

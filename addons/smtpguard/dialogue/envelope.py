@@ -13,10 +13,14 @@ from smtpguard.dialogue.ending import (
     told,
 )
 from smtpguard.dialogue.exchange import settled, usable
+from smtpguard.dialogue.parameters import (
+    capabilities,
+    requiretls_refusal,
+    size_refusal,
+)
 from smtpguard.dialogue.paths import (
     RCPT_POSITIVE,
     mail_line,
-    offered,
     rcpt_line,
     rewritten_recipient,
     rewritten_sender,
@@ -28,7 +32,6 @@ from smtpguard.dialogue.waits import Expired, Task, TlsFailed, UpstreamLost
 from smtpguard.errors import ProtocolError
 from smtpguard.model.envelope import Envelope, Recipient
 from smtpguard.wire import (
-    Capabilities,
     check_mail_parameters,
     check_rcpt_parameters,
     parse_mail,
@@ -86,12 +89,6 @@ def mail(d: Dialogue, command: Command) -> Task[None]:
     send_mail(d)
 
 
-def capabilities(d: Dialogue) -> Capabilities:
-    """Return what of the upstream's capabilities the client may use."""
-    known = d.upstream.capabilities if d.upstream else None
-    return offered(known or Capabilities(b""), d.settings.esmtp_allow)
-
-
 def ready_for_mail(d: Dialogue) -> Task[Reply | None]:
     """Bring the upstream up to where MAIL may go; return a refusal where it cannot."""
     try:
@@ -105,32 +102,8 @@ def ready_for_mail(d: Dialogue) -> Task[Reply | None]:
         return replies.UPSTREAM_LOST
     if not encryption.encrypted_enough(d):
         return replies.TLS_REQUIRED_UPSTREAM
-    if not usable(d).secure and not d.session.upstream_leg.history:
-        wanted = d.settings.server_tls.starttls != "none"
-        d.session.upstream_leg.history.append(
-            "clear: not offered" if wanted else "clear: not wanted"
-        )
+    encryption.note_clear(d)
     return None
-
-
-def size_refusal(d: Dialogue, path: Path) -> Reply | None:
-    """Refuse a declared SIZE over our limit or the upstream's (RFC 1870 6.1)."""
-    declared = path.parameter("SIZE")
-    limit = d.settings.limits.message
-    upstream = capabilities(d).size_limit or limit
-    if declared is not None and int(declared.value or 0) > min(limit, upstream):
-        return replies.MESSAGE_TOO_LARGE
-    return None
-
-
-def requiretls_refusal(d: Dialogue, path: Path) -> Reply | None:
-    """Refuse REQUIRETLS where a leg could not keep its promise (RFC 8689 4.2.1)."""
-    if path.parameter("REQUIRETLS") is None:
-        return None
-    tls = d.session.upstream_leg.tls
-    if d.client.secure and tls is not None and tls.verified == "ok":
-        return None
-    return replies.REQUIRETLS_NEEDED
 
 
 def begin(d: Dialogue, path: Path, decision: Decision, judge: Judge) -> None:

@@ -156,7 +156,10 @@ def upstream_starttls(d: Dialogue) -> Task[bool | None]:
         yield from bringup.greet(d)
         if usable(d).secure or wanted == "none":
             return False
-        may_start = encryption.tls_open(d) and not encryption.remembered_as_clear(d)
+        may_start = encryption.tls_open(d)
+        if may_start and encryption.remembered_as_clear(d):
+            encryption.stay_clear(d, "downgrade: handshake failed lately")
+            may_start = False
         if may_start and (yield from encryption.request_tls(d)):
             if not encryption.tls_name(d):
                 return True

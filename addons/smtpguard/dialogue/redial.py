@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import bringup, encryption
 from smtpguard.dialogue.exchange import ask, leave, usable
+from smtpguard.dialogue.parameters import still_offered
 from smtpguard.dialogue.paths import RCPT_POSITIVE, mail_line, rcpt_line
 from smtpguard.dialogue.waits import Task, UpstreamLost
 from smtpguard.wire import replies
@@ -35,9 +36,13 @@ def restore(d: Dialogue, tx: Transaction) -> Task[Reply | None]:
     tx.redialled = True
     d.log(f"{tx.id}: upstream dialled again: {reason}")
     yield from bringup.settle(d, final=True)
+    encryption.note_clear(d)
     if not encryption.encrypted_enough(d):
         leave(d, "no TLS after dialling again")
         return replies.TLS_REQUIRED_UPSTREAM
+    if not still_offered(d, tx.envelope.reverse_path):
+        leave(d, "what the sender asked for is not offered any more")
+        return replies.UPSTREAM_CHANGED
     if (yield from same_again(d, tx)):
         return None
     leave(d, "envelope answered otherwise")

@@ -138,6 +138,9 @@ def await_final(
     """
     assert tx.dotted_at is not None
     until = tx.dotted_at + d.settings.deadlines.final_reply
+    if upstream.unread:
+        # The beginning of a reply; its end would be taken for the answer to the dot.
+        upstream.lose("reply without a command")
     if upstream.lost:
         raise UpstreamLost(upstream.lost)
     if d.now >= until:

@@ -69,6 +69,8 @@ class Upstream:
     greeted_as: bytes = b""
     identified: bool = False
     """PROXY was sent or XCLIENT accepted."""
+    clear_noted: bool = False
+    """It is on record why this connection is in clear."""
     tls_refused: bool = False
     """STARTTLS failed or is not to be tried: this connection stays in clear."""
     mail_open: bool = False

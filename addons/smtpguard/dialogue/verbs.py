@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import auth, effects, envelope, hello, message, small
 from smtpguard.dialogue.asking import ask_others
-from smtpguard.dialogue.ending import drop_transaction
+from smtpguard.dialogue.ending import abort_transaction, drop_transaction
 from smtpguard.dialogue.exchange import ask, leave, settled
 from smtpguard.dialogue.lines import next_line
 from smtpguard.dialogue.opening import open_session
@@ -53,6 +53,8 @@ HANDLERS: dict[str, Handler] = {
 IN_STEP = frozenset({"AUTH", "EHLO", "HELO", "STARTTLS"})
 """Verbs that wait until every earlier command is answered. The others do so themselves
 where their meaning depends on it, or may be pipelined."""
+ENDING = frozenset({"BDAT", "EHLO", "HELO", "RSET"})
+"""Verbs whose refusal ends the transaction all the same."""
 GOODBYE_SECONDS = 5.0
 """How long the upstream's answer to QUIT is awaited."""
 _ERRORS = range(500, 505)
@@ -108,13 +110,13 @@ def read_command(d: Dialogue, line: bytes) -> Command:
     try:
         command = parse_command(line)
     except ProtocolError as error:
+        d.client.auth_seen |= b"auth" in line.lower()
         hidden = d.client.auth_seen and not d.record_auth
         d.record("C", b"*\r\n" if hidden else printable(line).encode() + b"\r\n")
         text = "no command" if d.client.auth_seen else str(error)
         closes = error.closes or d.session.authenticated
         raise ProtocolError(text, error.reply, closes=closes) from None
-    line = command.line if d.record_auth else redact(command)
-    d.record("C", line + b"\r\n")
+    d.record("C", recorded(d, command) + b"\r\n")
     if (
         command.verb != "AUTH"
         and len(command.line) + 2 > d.settings.limits.command_line
@@ -130,12 +132,16 @@ def execute(d: Dialogue, command: Command) -> Task[None]:
         text = f"not SMTP: {shown(command)}"
         raise ProtocolError(text, replies.NOT_IMPLEMENTED, closes=True)
     required = d.settings.client_tls.starttls == "required"
-    if required and not d.client.secure and not known.before_tls:
+    introducing = command.verb == "XCLIENT" and d.client.identity_awaited
+    before_tls = known.before_tls or introducing
+    if required and not d.client.secure and not before_tls:
         yield from refuse(d, command, replies.MUST_STARTTLS)
         return
     handler = HANDLERS.get(command.verb) if known.handled else None
     if handler is None:
-        raise ProtocolError(f"unknown: {shown(command)}", replies.NOT_IMPLEMENTED)
+        # Once AUTH was tried it may be a password that came out of step.
+        text = "unknown command" if d.client.auth_seen else f"unknown: {shown(command)}"
+        raise ProtocolError(text, replies.NOT_IMPLEMENTED)
     if d.ask_commands:
         refusal = yield from ask_others(d, command)
         if refusal is not None:
@@ -144,6 +150,15 @@ def execute(d: Dialogue, command: Command) -> Task[None]:
     if command.verb in IN_STEP:
         yield from settled(d)
     yield from handler(d, command)
+
+
+def recorded(d: Dialogue, command: Command) -> bytes:
+    """Return a command as the transcript shows it."""
+    if d.record_auth:
+        return command.line
+    if d.client.auth_seen and not spec(command.verb).handled:
+        return b"*"
+    return redact(command)
 
 
 def shown(command: Command) -> str:
@@ -156,6 +171,12 @@ def refuse(d: Dialogue, command: Command, reply: Reply) -> Task[None]:
     d.client.auth_seen |= command.verb == "AUTH"
     if command.verb == "BDAT":
         yield from message.skip_chunk(d, command)
+    if command.verb in ENDING:
+        # A message without one of its chunks is another message, and whoever wanted
+        # the transaction gone must not find it again.
+        yield from settled(d)
+        d.client.mail_refused |= d.transaction is not None
+        abort_transaction(d, f"{command.verb} refused")
     d.answer(reply)
 
 
