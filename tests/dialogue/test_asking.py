@@ -6,6 +6,7 @@ import pytest
 
 from smtpguard.dialogue import effects, events
 from smtpguard.model.decision import Action, Decision
+from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.model.reply import Reply
 from smtpguard.model.session import Leg
 from smtpguard.model.settings import Refusal
@@ -168,3 +169,79 @@ def test_verbs_that_nobody_handles_are_not_asked_about() -> None:
     memory.from_client(b"XFOO\r\n")
     assert lines(memory.client_heard) == ["502 5.5.1 Command not implemented"]
     assert memory.take(effects.AskCommand) is None
+
+
+ODD = {
+    "a reply that is text": Disposition(Outcome.REJECTED, "550 no"),  # type: ignore[arg-type]
+    "content that is octets": Disposition(Outcome.MODIFIED, content=b"x"),  # type: ignore[arg-type]
+    "no report": Disposition(Outcome.RELAYED, report=None),  # type: ignore[arg-type]
+    "a trace of words": Disposition(Outcome.RELAYED, trace=("x",)),  # type: ignore[arg-type]
+    "a reason that is a number": Disposition(Outcome.RELAYED, reason=1),  # type: ignore[arg-type]
+    "an outcome that is text": Disposition("relayed"),  # type: ignore[arg-type]
+    "no disposition": "relayed",
+}
+
+
+@pytest.mark.parametrize("said", ODD.values(), ids=ODD)
+def test_a_verdict_with_an_odd_field_is_undecided_before_anything_goes_up(
+    said: object,
+) -> None:
+    """On record it would raise, and that after the upstream has taken the message."""
+    memory = enveloped(greeted(session(judge=None)))
+    memory.from_client(b"DATA\r\nSubject: x\r\n\r\n.\r\n")
+    asked = memory.take(effects.AskVerdict)
+    assert asked is not None
+    memory.feed(events.Judged(asked.transaction.id, said))  # type: ignore[arg-type]
+    assert lines(memory.client_heard)[1:] == [
+        "451 4.3.0 Message not decided, try again later"
+    ]
+    assert lines(memory.upstream_heard) == ["RSET"]
+
+
+def asked_about_each(memory: MemorySession, refused: Reply, which: bytes) -> None:
+    """Have another addon refuse the commands that begin with ``which``."""
+    while (asked := memory.take(effects.AskCommand)) is not None:
+        no = asked.command.line.startswith(which)
+        memory.feed(events.CommandJudged(refused if no else None))
+
+
+def asking_session() -> MemorySession:
+    memory = connected(session(Rules(), ask_commands=True))
+    for said, heard in (
+        (b"EHLO c.example", b"250 mx.example"),
+        (b"MAIL FROM:<a@b.example>", b"250 ok"),
+        (b"RCPT TO:<c@d.example>", b"250 ok"),
+    ):
+        memory.from_client(said + b"\r\n")
+        asked_about_each(memory, Reply(451), b"none")
+        memory.from_upstream(heard + b"\r\n")
+    return forget_heard(memory)
+
+
+def test_a_message_without_one_of_its_chunks_is_no_message() -> None:
+    """RFC 3030 2: a chunk that failed fails the message."""
+    memory = asking_session()
+    later = Reply.make(451, "4.7.1", "Later")
+    for chunk in (b"BDAT 4\r\nA: b", b"BDAT 6\r\n\r\nnot ", b"BDAT 5 LAST\r\npaid\n"):
+        memory.from_client(chunk)
+        asked_about_each(memory, later, b"BDAT 6")
+    assert lines(memory.upstream_heard) == ["RSET"]
+    memory.from_upstream(b"250 ok\r\n")
+    assert lines(memory.client_heard) == [
+        "250 2.0.0 4 octets received",
+        "451 4.7.1 Later",
+        "503 5.5.1 Bad sequence of commands",
+    ]
+    assert [str(record.outcome) for record in memory.records] == ["deferred"]
+
+
+def test_a_refused_rset_leaves_no_envelope_for_the_next_mail() -> None:
+    memory = asking_session()
+    memory.from_client(b"RSET\r\n")
+    asked_about_each(memory, Reply.make(451, "4.7.1", "Later"), b"RSET")
+    assert lines(memory.client_heard) == ["451 4.7.1 Later"]
+    assert lines(memory.upstream_heard) == ["RSET"]
+    memory.from_upstream(b"250 ok\r\n")
+    memory.from_client(b"MAIL FROM:<other@b.example>\r\n")
+    asked_about_each(memory, Reply(451), b"none")
+    assert lines(memory.upstream_heard) == ["MAIL FROM:<other@b.example>"]

@@ -140,3 +140,34 @@ def test_auth_is_offered_only_where_both_legs_are_encrypted() -> None:
     memory.from_client(b"EHLO c.example\r\n")
     memory.from_upstream(OFFER)
     assert not any("AUTH" in line for line in lines(memory.client_heard))
+
+
+SECRET = b"AHVzZXIAc2VjcmV0"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b" AUTH PLAIN " + SECRET,
+        b"AUTH\tPLAIN " + SECRET,
+        b"AUTH PLAIN\t" + SECRET,
+        b"AUTH PLAIN " + SECRET + b"\t",
+        b"\xef\xbb\xbfAUTH PLAIN " + SECRET,
+        b"auth=PLAIN " + SECRET,
+    ],
+)
+def test_a_misspelt_auth_shows_its_secret_nowhere(written: bytes) -> None:
+    memory = secured(session(), OFFER)
+    memory.from_client(written + b"\r\n")
+    said = b"".join(e.octets for e in memory.dialogue.transcript.entries)
+    assert SECRET not in said
+    assert SECRET.decode() not in "".join(memory.log)
+
+
+def test_a_password_that_comes_out_of_step_is_not_taken_for_a_verb_to_show() -> None:
+    memory = secured(session(), OFFER)
+    memory.from_client(b"AUTH LOGIN\r\namdhamdi\r\namdhamdi\r\n")
+    memory.from_upstream(b"504 no\r\n")
+    said = b"".join(e.octets for e in memory.dialogue.transcript.entries)
+    assert b"amdhamdi" not in said
+    assert "amdhamdi" not in "".join(memory.log)

@@ -82,3 +82,22 @@ def test_a_downgrade_is_remembered_for_an_hour() -> None:
     assert encryption.remembered_as_clear(d)
     d.now = 4600.0
     assert not encryption.remembered_as_clear(d)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sni", "remembered"),
+    [
+        ({}, "no-such-name.invalid", False),
+        ({}, "", True),
+        ({"reverse_name": "mx.example"}, "other.example", True),
+    ],
+    ids=["the client's name", "no name", "ours"],
+)
+def test_only_a_name_that_is_not_the_clients_makes_an_upstream_remembered_as_clear(
+    fields: dict[str, str], sni: str, *, remembered: bool
+) -> None:
+    """Else one client could take TLS away from all others for an hour."""
+    memory = session(Rules(), facts=new_facts(**fields))
+    memory.dialogue.client.name = sni
+    encryption.remember_as_clear(memory.dialogue)
+    assert encryption.remembered_as_clear(memory.dialogue) is remembered

@@ -12,10 +12,12 @@ from smtpguard.replay.memory import MemorySession
 from smtpguard.wire import parse_mailbox
 from tests.dialogue.peers import (
     Rules,
+    connected,
     enveloped,
     forget_heard,
     greeted,
     lines,
+    new_facts,
     secured,
     session,
     tls_rules,
@@ -29,10 +31,12 @@ def lost(memory: MemorySession) -> MemorySession:
     return forget_heard(memory)
 
 
-def dialled(memory: MemorySession) -> MemorySession:
+def dialled(
+    memory: MemorySession, ehlo: bytes = b"250 mx.example\r\n"
+) -> MemorySession:
     memory.opened()
     memory.from_upstream(b"220 mx.example\r\n")
-    memory.from_upstream(b"250 mx.example\r\n")
+    memory.from_upstream(ehlo)
     return memory
 
 
@@ -46,7 +50,7 @@ def test_parameters_are_repeated_and_equal_recipients_go_up_once() -> None:
         memory.from_client(b"RCPT TO:<%b@d.example> NOTIFY=NEVER\r\n" % name)
         if name != b"y":
             memory.from_upstream(b"250 ok\r\n")
-    dialled(lost(memory))
+    dialled(lost(memory), b"250-mx.example\r\n250 DSN\r\n")
     memory.from_upstream(b"250 ok\r\n")
     memory.from_upstream(b"250 ok\r\n")
     memory.from_upstream(b"250 ok\r\n")
@@ -57,6 +61,29 @@ def test_parameters_are_repeated_and_equal_recipients_go_up_once() -> None:
         "RCPT TO:<z@d.example> NOTIFY=NEVER",
         "DATA",
     ]
+
+
+def test_requiretls_is_kept_on_the_new_connection_or_the_mail_is_451() -> None:
+    """RFC 8689: the sender would rather not have it sent than have it read."""
+    offering = b"250-mx.example\r\n250 REQUIRETLS\r\n"
+    facts = new_facts(reverse_name="mx.example")
+    memory = connected(session(tls_rules("preferred"), facts=facts))
+    memory.from_client(b"STARTTLS\r\n")
+    memory.from_upstream(b"250-mx.example\r\n250 STARTTLS\r\n")
+    memory.from_upstream(b"220 go\r\n")
+    memory.upstream_tls(verified="ok")
+    memory.client_tls("mx.example")
+    memory.from_client(b"EHLO c.example\r\n")
+    memory.from_upstream(offering)
+    memory.from_client(b"MAIL FROM:<a@b.example> REQUIRETLS\r\n")
+    memory.from_upstream(b"250 ok\r\n")
+    memory.from_client(b"RCPT TO:<c@d.example>\r\n")
+    memory.from_upstream(b"250 ok\r\n")
+    dialled(lost(memory))
+    assert lines(memory.client_heard) == ["451 4.4.1 Next server changed its answer"]
+    assert lines(memory.upstream_heard) == ["EHLO c.example", "QUIT"]
+    assert memory.session.upstream_leg.history[-1] == "downgrade: not offered any more"
+    assert any("not offered any more" in line for line in memory.log)
 
 
 @pytest.mark.parametrize("reply", [b"251 forwarding", b"450 later", b"550 no"])

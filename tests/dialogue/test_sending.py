@@ -122,7 +122,7 @@ def test_binarymime_does_not_go_to_an_upstream_that_lost_it() -> None:
     memory.from_upstream(b"250 other.example\r\n")
     memory.from_upstream(b"250 ok\r\n")
     memory.from_upstream(b"250 ok\r\n")
-    assert lines(memory.client_heard)[0].startswith("451 4.3.0")
+    assert lines(memory.client_heard) == ["451 4.4.1 Next server changed its answer"]
     assert b"DATA" not in memory.upstream_heard
 
 
@@ -184,3 +184,15 @@ def test_an_edited_message_is_kept_as_it_went_up(limit: int) -> None:
     entry = memory.dialogue.transcript.entries[-1]
     assert (entry.direction, entry.kind) == ("s", "message")
     assert (entry.octets, entry.size, entry.same) == (text[:limit], len(text), False)
+
+
+def test_the_beginning_of_a_reply_before_the_dot_is_no_answer_to_it() -> None:
+    """Its end, said after the dot, would be: then nobody knows what was answered."""
+    memory = enveloped(greeted(session()))
+    memory.from_client(b"DATA\r\nSubject: x\r\n\r\n.\r\n")
+    memory.from_upstream(b"354 go\r\n25")
+    memory.from_upstream(b"0 nonsense\r\n")
+    assert memory.upstream_heard == b"DATA\r\n"
+    assert lines(memory.client_heard)[1:] == [
+        "451 4.4.2 Connection to next server lost"
+    ]

@@ -8,7 +8,7 @@ from smtpguard.dialogue import events
 from smtpguard.dialogue.verbs import HANDLERS
 from smtpguard.dialogue.waits import Task, UpstreamLost
 from smtpguard.model.session import Leg
-from smtpguard.model.settings import Limits, Settings
+from smtpguard.model.settings import ClientTls, Limits, Settings
 from smtpguard.wire import COMMANDS
 from tests.dialogue.peers import (
     Rules,
@@ -137,3 +137,18 @@ def test_a_session_without_an_upstream_ends_at_quit() -> None:
     memory.from_client(b"QUIT\r\n")
     assert lines(memory.client_heard) == ["221 2.0.0 Bye"]
     assert memory.ended
+
+
+def test_a_trusted_client_may_introduce_another_before_the_tls_that_is_required() -> (
+    None
+):
+    settings = Settings(client_tls=ClientTls(starttls="required"))
+    memory = greeted(session(Rules(settings, protocol="xclient")))
+    memory.from_client(b"XCLIENT ADDR=198.51.100.7\r\n")
+    memory.opened()
+    memory.from_upstream(b"220 mx.example\r\n")
+    assert lines(memory.client_heard) == ["220 mx.example"]
+    memory.from_client(b"XCLIENT ADDR=198.51.100.8\r\n")
+    assert lines(memory.client_heard) == [
+        "530 5.7.0 Must issue a STARTTLS command first"
+    ]

@@ -1,14 +1,15 @@
 """Octets to text by the charset a sender claims (RFC 2045, 2047, 2231).
 
-A table of its own rather than ``codecs.lookup``: Python's registry also knows
-encodings that are not charsets (``idna`` and ``punycode`` need quadratic time), and
-remembers every unknown name it was ever asked for. Never raises: what cannot be decoded
+A table made once rather than ``codecs.lookup``: Python's registry also knows encodings
+that are not charsets (``idna`` and ``punycode`` need quadratic time), and remembers
+every unknown name it was ever asked for. Never raises: what cannot be decoded
 is read as UTF-8, else as Latin-1, so that no octet of a name gets lost.
 """
 
 from __future__ import annotations
 
 import re
+from encodings.aliases import aliases
 
 
 _ALIASES = {
@@ -75,12 +76,36 @@ _CODE_PAGES = {
     for n in (*range(1250, 1259), 874, 949, 950, *_DOS)
     for prefix in ("cp", "windows", "ibm", "xcp")
 }
-_CODECS = _ALIASES | _ISO | _CODE_PAGES
+_NO_CHARSETS = {
+    *("base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec"),
+    *("zlib_codec", "idna", "punycode", "unicode_escape", "raw_unicode_escape"),
+    *("undefined", "mbcs", "oem"),
+}
+"""What Python calls encodings and no mail may ask for."""
+_WITHOUT_ALIAS = (
+    *("cp720", "cp856", "cp875", "cp1006", "koi8_t", "mac_arabic", "mac_croatian"),
+    *("mac_farsi", "mac_romanian", "utf_8_sig"),
+)
+
+_SEPARATORS = re.compile(r"[^a-z0-9]+")
+
+
+def _of_python() -> dict[str, str]:
+    """Return every other charset that Python knows, EBCDIC for one: readers built on
+    such a library read names in them."""
+    known = {*aliases.items(), *((name, name) for name in _WITHOUT_ALIAS)}
+    known |= {(name, name) for name in aliases.values()}
+    return {
+        _SEPARATORS.sub("", label.lower()): name
+        for label, name in sorted(known)
+        if name not in _NO_CHARSETS
+    }
+
+
+_CODECS = _of_python() | _ALIASES | _ISO | _CODE_PAGES
 
 _BYTE_ORDERED = {"utf-16", "utf-32"}
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
-
-_SEPARATORS = re.compile(r"[^a-z0-9]+")
 
 
 def codec(charset: str) -> str | None:

@@ -1,7 +1,7 @@
 """What was wrong with a message, and where: data on the tree, never an exception.
 
-A defect does not say what to do. Whether a message is ``ambiguous`` or ``malformed`` by
-its defects is judged above this package.
+A defect does not say what to do; that is judged above this package. But some say that
+two readers could see different parts (``AMBIGUITIES``).
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ class Kind(StrEnum):
     """An encoded message was not entered, because too much was decoded already."""
     LIMIT_PARAMETERS = "limit-parameters"
     """A field has more parameters than are read."""
+    LIMIT_NAMES = "limit-names"
+    """A file name has more readings than are kept, or all of them together have."""
+    LIMIT_BOUNDARY = "limit-boundary"
+    """A multipart was not entered, because its boundary is longer than any line."""
 
     MBOX_LINE = "mbox-line"
     """The message begins with the ``From`` line of an mbox file."""
@@ -42,10 +46,14 @@ class Kind(StrEnum):
     """A header section without the empty line after it."""
 
     DUPLICATE_CONTENT_TYPE = "duplicate-content-type"
+    """Two fields that do not say the same."""
     DUPLICATE_TRANSFER_ENCODING = "duplicate-content-transfer-encoding"
+    """Two fields that do not mean the same."""
     DUPLICATE_DISPOSITION = "duplicate-content-disposition"
     MALFORMED_CONTENT_TYPE = "malformed-content-type"
     """Not ``type/subtype``; read as text/plain (RFC 2045 5.2)."""
+    MALFORMED_CONTAINER_TYPE = "malformed-container-type"
+    """The same, of a field that speaks of a multipart, a message or a boundary."""
     MALFORMED_PARAMETER = "malformed-parameter"
     """No ``=``, text after a quoted value, or text between type and first ``;``."""
     DUPLICATE_PARAMETER = "duplicate-parameter"
@@ -62,13 +70,16 @@ class Kind(StrEnum):
     """base64 or quoted-printable around a multipart or message (RFC 2045 6.4).
 
     A multipart is read as if it were not encoded, a message is decoded and read."""
+    ENCODED_STRUCTURE = "encoded-structure"
+    """An encoded container that has a structure of its own where it is not decoded: a
+    multipart, or a message with fields in its encoded octets."""
 
     MISSING_BOUNDARY = "missing-boundary"
     """A multipart without a boundary parameter; read as one part."""
     OVERLONG_BOUNDARY = "overlong-boundary"
     """More than 70 octets (RFC 2046 5.1.1)."""
     CONFLICTING_BOUNDARY = "conflicting-boundary"
-    """Two boundary parameters with different values; the first was used."""
+    """A boundary that can be read in two ways; the first was used."""
     CONTINUED_BOUNDARY = "continued-boundary"
     """A boundary by RFC 2231 continuations or charset, which few readers know."""
     BLANK_ENDED_BOUNDARY = "blank-ended-boundary"
@@ -80,6 +91,26 @@ class Kind(StrEnum):
     INEXACT_DELIMITER = "inexact-delimiter"
     """A line that begins like a delimiter and goes on; it was not taken for one."""
     MISSING_CLOSE_BOUNDARY = "missing-close-boundary"
+    DELIMITER_IN_EPILOGUE = "delimiter-in-epilogue"
+    """A delimiter behind the close delimiter of its multipart; no part begins there."""
+
+
+AMBIGUITIES = frozenset(
+    {
+        Kind.MIXED_LINE_ENDS,
+        Kind.DUPLICATE_CONTENT_TYPE,
+        Kind.DUPLICATE_TRANSFER_ENCODING,
+        Kind.MALFORMED_CONTAINER_TYPE,
+        Kind.ENCODED_STRUCTURE,
+        Kind.MISSING_BOUNDARY,
+        Kind.CONFLICTING_BOUNDARY,
+        Kind.CONTINUED_BOUNDARY,
+        Kind.INEXACT_DELIMITER,
+        Kind.DELIMITER_IN_EPILOGUE,
+    }
+)
+"""Defects for which two readers could see different parts; ordinary sloppy mail has
+none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +129,11 @@ class Defect:
     def is_limit(self) -> bool:
         """Say whether the message was not read to its end for it."""
         return self.kind.startswith("limit-")
+
+    @property
+    def is_ambiguity(self) -> bool:
+        """Say whether another reader could see other parts for it."""
+        return self.kind in AMBIGUITIES
 
 
 class DefectLog:

@@ -12,11 +12,11 @@ from smtpguard.mime.charsets import decode as decode_charset
 from smtpguard.mime.transferencoding import decode_base64
 
 
-# RFC 2047 2 forbids "?" in the text, readers take it; few, so that no input of nothing
-# but beginnings is searched to its end for each of them.
-_WORD = re.compile(
-    r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*+(?:(?<!=)\?(?!=)[^?]*+){0,8}+)\?="
-)
+# RFC 2047 2 forbids "?" in the text, readers take it. A word ends at the first "?=" or
+# is none where another one begins before that, so each character is searched once.
+_BEGIN = r"=\?([^?\s]++)\?([bBqQ])\?"
+_WORD = re.compile(_BEGIN + r"((?:[^?=]++|\?(?!=)|=(?!\?(?!=)))*+)\?=")
+_WHOLE = re.compile(_BEGIN + r"(.*)\?=", re.DOTALL)
 _HEX = re.compile(rb"=([0-9A-Fa-f]{2})")
 
 
@@ -52,6 +52,17 @@ def decode_words(text: str) -> str:
         result.append(decode_charset(b"".join(run), run_charset))
     result.append(text[position:])
     return "".join(result)
+
+
+def decode_as_one_word(text: str) -> str:
+    """Return ``text`` as those read it who end a word at the last ``?=``.
+
+    Only text that is nothing but such a word changes.
+    """
+    word = _WHOLE.fullmatch(text)
+    if word is None:
+        return text
+    return decode_charset(_octets(word[2], word[3]), word[1].partition("*")[0])
 
 
 def _octets(encoding: str, text: str) -> bytes:

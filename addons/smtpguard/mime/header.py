@@ -27,6 +27,8 @@ _FOLDED = re.compile(rb"[^\n]++(?:\n(?=[ \t])[^\n]*+)*+\n?|\n")
 # Printable ASCII without the colon (RFC 5322 3.6.8).
 _NAME = re.compile(rb"([!-9;-~]++)([ \t]*+):")
 _LINE_END = re.compile(rb"\r?\n")
+_ODD_FOLD = re.compile(rb"(?<![;:])\r?\n[ \t]")
+_FOLD = re.compile(rb"\r?\n[ \t]*+")
 _BLANK_CONTINUATION = re.compile(rb"\n[ \t]++\r?(?:\n|\Z)")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
 _MBOX = (b"From ", b">From ")
@@ -53,6 +55,15 @@ class Field:
     def raw_value(self) -> bytes:
         """The octets after the colon, unfolded (RFC 5322 2.2.3), outer blanks gone."""
         return _LINE_END.sub(b"", self.value_span.of(self.buffer)).strip(b" \t")
+
+    @property
+    def joined_value(self) -> bytes | None:
+        """``raw_value`` as those read it who drop a fold with its blanks; None where no
+        line of it ends within a value."""
+        octets = self.value_span.of(self.buffer)
+        if _ODD_FOLD.search(octets) is None:
+            return None
+        return _FOLD.sub(b"", octets).strip(b" \t")
 
     @property
     def value(self) -> str:

@@ -23,10 +23,13 @@ MAX_BOUNDARY = 2048
 """Octets of a boundary. RFC 2046 5.1.1 allows 70; longer ones occur in attacks, and a
 reader without a bound would see parts where we saw none."""
 
-MAX_PARAMETERS = 200
+MAX_PARAMETERS = 100
 """Parameters of one field that are read; real mail stays under 20, continuations of a
 long file name (RFC 2231 3) included."""
 
+MAX_NAMES = 60
+"""Readings of one part's file name; an odd but honest name has fewer than ten, and each
+is put before every rule in several forms."""
 
 MAX_DECODED_NESTING = 8
 """Encoded messages inside one another that are entered. RFC 2045 6.4 forbids even the
@@ -49,6 +52,8 @@ class Limits:
     fields: int = 20_000
     """Header fields in all: a flood of three-octet fields must not cost a hundred
     times its size in objects."""
+    names: int = 5000
+    """Readings of file names in all, for the sake of the rules that look at each."""
 
 
 class Budget:
@@ -57,6 +62,7 @@ class Budget:
     def __init__(self, limits: Limits) -> None:
         self.parts = limits.parts
         self.fields = limits.fields
+        self.names = limits.names
         self._decoded = limits.decoded
         self._nesting = MAX_DECODED_NESTING
 

@@ -11,49 +11,66 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from smtpguard.mime.charsets import decode
-from smtpguard.mime.encodedwords import decode_words
+from smtpguard.mime.encodedwords import decode_as_one_word, decode_words
 from smtpguard.mime.parameters import Parameter, readings, unquoted, without_comments
+from smtpguard.model.characters import is_invisible
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-from itertools import chain
 
 
 _BASES = ("filename", "name")
 _QUOTES_ONLY = re.compile(rb'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
-_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 
-def file_names(fields: Iterable[tuple[Parameter, ...]]) -> tuple[str, ...]:
-    """Return the distinct names of a part, likeliest first.
+def file_names(
+    fields: Iterable[tuple[Parameter, ...]],
+    others: Iterable[tuple[Parameter, ...]] = (),
+    limit: int | None = None,
+) -> tuple[str, ...]:
+    """Return the distinct names of a part, likeliest first, at most ``limit``.
 
     ``fields`` are the parameters of its Content-Disposition fields, then of its
-    Content-Type fields.
+    Content-Type fields; ``others`` what odd readers make of the same fields.
     """
-    found: dict[str, None] = {}
     sets = tuple(fields)
+    written = dict.fromkeys(islice(_written_names(sets, others), limit))
+    names = chain(written, chain.from_iterable(map(_seen_through, written)))
+    return tuple(islice(dict.fromkeys(name for name in names if name), limit))
+
+
+def _written_names(
+    sets: tuple[tuple[Parameter, ...], ...], others: Iterable[tuple[Parameter, ...]]
+) -> Iterator[str]:
+    """Yield the names that the fields give, each once."""
+    found: set[str] = set()
+    for name in chain(
+        _names_of_all(sets),
+        # Some readers join the continuations of two fields.
+        _continued_names(tuple(chain.from_iterable(sets))) if len(sets) > 1 else (),
+        _names_of_all(others),
+    ):
+        if name and name not in found:
+            found.add(name)
+            yield name
+
+
+def _names_of_all(sets: Iterable[tuple[Parameter, ...]]) -> Iterator[str]:
     for parameters in sets:
         for base in _BASES:
-            for name in _field_names(parameters, base):
-                found.setdefault(name)
-    if len(sets) > 1:
-        # Some readers join the continuations of two fields.
-        for name in _continued_names(tuple(chain.from_iterable(sets))):
-            found.setdefault(name)
-    for name in tuple(found):
-        for variant in _seen_through(name):
-            found.setdefault(variant)
-    return tuple(name for name in found if name)
+            yield from _field_names(parameters, base)
 
 
 def _field_names(parameters: tuple[Parameter, ...], base: str) -> Iterator[str]:
     for reading in readings(parameters, base):
         text = decode(reading.octets, reading.charset)
         yield decode_words(text)
+        yield decode_as_one_word(text)
         yield text
     for item in parameters:
         if item.name == base:
@@ -91,7 +108,7 @@ def _seen_through(name: str) -> Iterator[str]:
         # A reader written in C stops at the first NUL.
         yield name.partition("\0")[0]
     seen = name if name.isascii() else _folded(name)
-    kept = "".join(c for c in seen if unicodedata.category(c) not in _UNSEEN)
+    kept = "".join(c for c in seen if not is_invisible(c))
     yield kept.rstrip(". ").lstrip()
 
 

@@ -17,10 +17,19 @@ if TYPE_CHECKING:
 def outline(message: Message) -> list[dict[str, Any]]:
     """Return one object for each part, containers included, in document order.
 
-    Decodes every leaf. ``size`` and ``sha256`` speak of the decoded content; of a
-    multipart, of nothing: its ``size`` is that of its body, its ``sha256`` is "".
+    Decodes every leaf. ``size`` and ``sha256`` speak of the decoded content. A
+    container's ``size`` is that of its body; ``sha256`` is "" of a multipart and of a
+    message inside a message: of containers only the outermost message has one, so that
+    depth of nesting does not multiply the work.
     """
-    return [_part(part) for part in message.parts()]
+    outermost = "?"
+    found: list[dict[str, Any]] = []
+    for part in message.parts():
+        is_inner = part.path.startswith(outermost)
+        if part.is_message and not part.is_leaf and not is_inner:
+            outermost = f"{part.path}."
+        found.append(_part(part, is_inner=is_inner))
+    return found
 
 
 def outline_defects(message: Message) -> list[dict[str, Any]]:
@@ -31,9 +40,9 @@ def outline_defects(message: Message) -> list[dict[str, Any]]:
     ]
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: Part, *, is_inner: bool) -> dict[str, Any]:
     size, digest = len(part.body), ""
-    if part.is_leaf or part.is_message:
+    if part.is_leaf or (part.is_message and not is_inner):
         size, digest = part.measure()
     return {
         "path": part.path,

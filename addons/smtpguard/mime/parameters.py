@@ -22,8 +22,10 @@ _COMMENT_MARK = re.compile(rb"\\.|[()]", re.DOTALL)
 _NEEDS_QUOTES = re.compile(rb'[\s()<>@,;:\\"/\[\]?=]')
 _FIRST_WORD = re.compile(rb'[^\s,;"]+')
 _BLANKS = b" \t\r\n"
-_CONTINUED = re.compile(r"([^*]+)(?:\*([0-9]{1,4}))?(\*)?")
+_CONTINUED = re.compile(r"([^*]+)(?:\*([0-9]++))?(\*)?")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
+
+type _Index = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,13 @@ def readings(parameters: tuple[Parameter, ...], base: str) -> tuple[Reading, ...
     """
     plain: list[Reading] = []
     extended: list[Reading] = []
-    pieces: list[tuple[int, bool, bytes]] = []
+    pieces: list[tuple[_Index, bool, bytes]] = []
     for item in parameters:
         match = _CONTINUED.fullmatch(item.name)
         if match is None or match[1].strip() != base:
             continue
         if match[2] is not None:
-            pieces.append((int(match[2]), match[3] is not None, item.value))
+            pieces.append((_index(match[2]), match[3] is not None, item.value))
         elif match[3] is not None:
             extended.extend(_extended(item.value))
         else:
@@ -104,6 +106,12 @@ def readings(parameters: tuple[Parameter, ...], base: str) -> tuple[Reading, ...
         found.append(_joined(sorted(pieces, key=lambda piece: piece[0])))
         found.append(_joined(pieces))
     return tuple(dict.fromkeys(found))
+
+
+def _index(digits: str) -> _Index:
+    """Return what sorts like the number; one of many digits is not worth its value."""
+    digits = digits.lstrip("0")
+    return len(digits), digits
 
 
 def without_comments(text: bytes, instead: bytes = b" ") -> bytes:
@@ -190,6 +198,10 @@ def _head(segment: bytes, defects: dict[Kind, None]) -> tuple[bytes, bytes]:
     if word is None:
         return b"", b""
     rest = text[word.end() :].strip(_BLANKS)
+    if b"=" in word[0] or rest.startswith(b"="):
+        # No token at all: "Content-Disposition: filename=x".
+        defects[Kind.MALFORMED_PARAMETER] = None
+        return b"", text
     if rest.startswith(b"/") or word[0].endswith(b"/"):
         # "multipart / mixed": obsolete blanks around the slash.
         return bytes(text.translate(None, _BLANKS)), b""
@@ -226,7 +238,7 @@ def _extended(value: bytes) -> list[Reading]:
     return [Reading(_percent_decoded(text), name, plain=False)]
 
 
-def _joined(pieces: list[tuple[int, bool, bytes]]) -> Reading:
+def _joined(pieces: list[tuple[_Index, bool, bytes]]) -> Reading:
     """Join continuations; the first one that is extended names the charset."""
     charset = ""
     named = False

@@ -11,16 +11,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from smtpguard.model.characters import is_invisible
 
-_INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp"})
-_FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\u2800")
-"""Characters without a picture that Unicode does not count as format characters."""
 
 # Most names: they can be read in one way only.
 _ORDINARY = re.compile(r"[ -.0-9;-\[\]-~]*[!-\-0-9;-\[\]-~]")
 
 _SEPARATORS = re.compile(r"[/\\]")
-_VARIATION_SELECTORS = range(0xFE00, 0xFE10)
 
 
 def readings(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -43,19 +40,11 @@ def _read(name: str, found: dict[str, None]) -> None:
     before_nul, nul, _ = name.partition("\0")
     for text in (name, before_nul) if nul else (name,):
         found[text.lower()] = None
-        seen = "".join(c for c in text if not _is_invisible(c))
+        seen = "".join(c for c in text if not is_invisible(c))
         base = _SEPARATORS.split(seen.rstrip("/\\"))[-1]
         for reading in (seen, base, base.partition(":")[0]):
             found[reading.lower()] = None
             found[_trim(reading).lower()] = None
-
-
-def _is_invisible(character: str) -> bool:
-    return (
-        unicodedata.category(character) in _INVISIBLE
-        or character in _FILLERS
-        or ord(character) in _VARIATION_SELECTORS
-    )
 
 
 def _trim(text: str) -> str:
