@@ -14,6 +14,7 @@ from tests.dialogue.peers import (
     forget_heard,
     greeted,
     lines,
+    new_facts,
     session,
 )
 
@@ -104,3 +105,28 @@ def test_the_limit_of_recipients_is_told_where_the_upstream_tells_its_own() -> N
     memory.from_client(b"EHLO c.example\r\n")
     memory.from_upstream(b"250-mx\r\n250 LIMITS RCPTMAX=5000\r\n")
     assert b"250 LIMITS RCPTMAX=100\r\n" in memory.client_heard
+
+
+def test_a_handshake_that_fails_before_anything_was_said_ends_the_session() -> None:
+    memory = session(facts=new_facts(upstream_implicit_tls=True))
+    memory.start()
+    memory.opened()
+    memory.upstream_tls()
+    memory.from_upstream(b"220 mx.example\r\n")
+    memory.feed(events.Closed(Leg.UPSTREAM))
+    memory.client_heard.clear()
+    memory.from_client(b"EHLO c.example\r\n")
+    memory.opened()
+    memory.upstream_tls("certificate expired")
+    assert lines(memory.client_heard) == ["421 4.3.2 Service not available"]
+
+
+def test_a_remembered_downgrade_leaves_the_client_its_tls() -> None:
+    memory = session(downgrades={("192.0.2.9", 25): 1e9})
+    forget_heard(connected(memory))
+    memory.from_client(b"STARTTLS\r\n")
+    memory.from_upstream(b"250-mx.example\r\n250 STARTTLS\r\n")
+    assert lines(memory.client_heard) == ["220 2.0.0 Ready to start TLS"]
+    assert b"STARTTLS" not in memory.upstream_heard
+    history = memory.session.upstream_leg.history
+    assert history == ["downgrade: handshake failed lately"]

@@ -11,6 +11,7 @@ from smtpguard.dialogue import effects, events
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.model.session import Leg
 from smtpguard.replay.memory import MemorySession
+from smtpguard.wire import Capabilities
 from tests.dialogue.peers import Rules, enveloped, forget_heard, greeted, lines, session
 from tests.dialogue.world import Watched
 
@@ -196,3 +197,23 @@ def test_the_beginning_of_a_reply_before_the_dot_is_no_answer_to_it() -> None:
     assert lines(memory.client_heard)[1:] == [
         "451 4.4.2 Connection to next server lost"
     ]
+
+
+def test_binarymime_is_never_sent_by_data() -> None:
+    memory = greeted(
+        session(judge=None),
+        b"250-mx.example\r\n250-8BITMIME\r\n250-CHUNKING\r\n250 BINARYMIME\r\n",
+    )
+    memory.from_client(b"MAIL FROM:<a@b.example> BODY=BINARYMIME\r\n")
+    memory.from_upstream(b"250 ok\r\n")
+    memory.from_client(b"RCPT TO:<c@d.example>\r\n")
+    memory.from_upstream(b"250 ok\r\n")
+    memory.from_client(b"BDAT 1 LAST\r\n\0")
+    forget_heard(memory)
+    assert memory.dialogue.upstream is not None
+    memory.dialogue.upstream.capabilities = Capabilities(b"mx.example")
+    asked = memory.take(effects.AskVerdict)
+    assert asked is not None
+    memory.feed(events.Judged(asked.transaction.id, Disposition(Outcome.RELAYED)))
+    assert lines(memory.client_heard)[0].startswith("451 4.3.0")
+    assert lines(memory.upstream_heard) == ["RSET"]

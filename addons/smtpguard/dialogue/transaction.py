@@ -80,11 +80,28 @@ class Transaction:
         if self.content is not None and not judging:
             self.content.close()
 
+    @property
+    def decided(self) -> Disposition | Decision | None:
+        """Who had the last word: the message's judge, or the rules on the envelope.
+
+        Of several refused recipients it is the last; none where nobody was refused.
+        """
+        if self.disposition is not None:
+            return self.disposition
+        if self.decision.reply is not None:
+            return self.decision
+        recipients = self.envelope.recipients
+        if not recipients or any(one.stands for one in recipients):
+            return None
+        refused = [one.decision for one in recipients if one.decision.reply is not None]
+        return refused[-1] if refused else None
+
     def record(
         self, outcome: Outcome, reply: Reply | None, now: float, reason: str = ""
     ) -> TransactionRecord:
         """Return the record of this transaction as it ends now."""
         judged = self.disposition
+        decided = self.decided
         return TransactionRecord(
             id=self.id,
             session=self.session_id,
@@ -104,11 +121,11 @@ class Transaction:
             ),
             size=self.size,
             sha256=self.digest.hexdigest() if self.size else "",
-            rule=judged.rule if judged else "",
-            action=str(judged.action) if judged and judged.action else "",
-            reason=reason or (judged.reason if judged else ""),
+            rule=decided.rule if decided else "",
+            action=str(decided.action) if decided and decided.action else "",
+            reason=reason or (decided.reason if decided else ""),
             in_doubt=self.in_doubt,
-            trace=tuple(step.to_json() for step in judged.trace) if judged else (),
+            trace=tuple(step.to_json() for step in decided.trace) if decided else (),
             report=dict(judged.report) if judged else {},
             duration=now - self.began,
         )

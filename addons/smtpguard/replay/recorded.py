@@ -216,8 +216,11 @@ class _Client:
         if b"LAST" in lines[-1].octets.upper() and self.stage.stands:
             self._give_up("the recording has no message here")
             return
-        for line in lines:
-            size = chunk_size(line.octets)
+        sizes = [chunk_size(line.octets) for line in lines]
+        if sum(sizes) > 2 * message_limit(self.stage.memory.dialogue):
+            self._give_up("its chunks say more than any message may have")
+            return
+        for size in sizes:
             self._exchange(
                 b"BDAT %d\r\n" % size, b"\r\n" * (size // 2) + b" " * (size % 2)
             )
