@@ -166,3 +166,18 @@ def test_a_drop_is_told_wherever_it_stands(name: str) -> None:
 def test_own_without_domains_is_told(rule: str, wanted: bool) -> None:
     text = rules(f"mail_from: [{rule}, {ALLOW}]")
     assert warnings(text) == ["no-domains"] * wanted
+
+
+@pytest.mark.parametrize(
+    ("server", "wanted"),
+    [
+        ("starttls: preferred, verify: webpki", ["verify-not-binding"]),
+        ("starttls: preferred, verify: none", []),
+        ("starttls: required, verify: webpki", []),
+    ],
+)
+def test_verification_that_does_not_bind_is_told(
+    server: str, wanted: list[str]
+) -> None:
+    text = rules(f"tls: {{server: {{{server}}}}}")
+    assert warnings(text) == wanted
