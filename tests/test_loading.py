@@ -11,6 +11,7 @@ from smtpguard import __version__, loading
 from smtpguard.errors import RulesError
 from smtpguard.loading import check_rules, default_rules, load_pipeline, local_time
 from smtpguard.options import rules_path
+from tests.proxy.peers import make_authority
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +74,36 @@ def test_check_tells_errors_and_where_there_are_none_warnings(folder: Path) -> N
     assert [one.slug for one in check_rules(str(folder / "none.yaml"))] == [
         "cannot-read"
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "No such file or directory"),
+        ("no certificate\n", "no certificate with its key in it"),
+    ],
+)
+def test_check_reads_the_certificates(
+    folder: Path, content: str | None, why: str
+) -> None:
+    path, pem = folder / "rules.yaml", folder / "mx.pem"
+    if content is not None:
+        pem.write_text(content)
+    tls = f"    tls: {{client: {{certificate: {pem}}}}}\n    rcpt_to:"
+    path.write_text(GOOD.replace("    rcpt_to:", tls))
+    (problem,) = check_rules(str(path))
+    assert (problem.severity, problem.slug, problem.line) == ("error", "cannot-read", 6)
+    assert problem.text == f"policy only: cannot use the certificate {pem}: {why}"
+    # A replay serves nobody.
+    assert load_pipeline(str(path)).rules.policies[0].name == "only"
+
+
+def test_a_certificate_with_its_key_is_no_problem(folder: Path) -> None:
+    path = folder / "rules.yaml"
+    pem = make_authority(folder).issue("mx.own.test")
+    tls = f"    tls: {{client: {{certificate: {pem}}}}}\n    rcpt_to:"
+    path.write_text(GOOD.replace("    rcpt_to:", tls))
+    assert check_rules(str(path)) == ()
 
 
 def test_local_time_has_a_zone() -> None:

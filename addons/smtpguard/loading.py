@@ -6,17 +6,20 @@ tells which, so that whoever watches for changes watches them all.
 
 from __future__ import annotations
 
+import ssl
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smtpguard import policy
+from smtpguard.errors import RulesError
+from smtpguard.model.problem import Problem
 from smtpguard.pipeline import Pipeline
 from smtpguard.policy.files import read_file
 
 
 if TYPE_CHECKING:
-    from smtpguard.model.problem import Problem
+    from smtpguard.policy import Ruleset
 
 
 def local_time() -> datetime:
@@ -37,7 +40,44 @@ def load_pipeline(
 
 def check_rules(path: str) -> tuple[Problem, ...]:
     """Return every error of a rule file, or its warnings where it has none."""
-    return policy.check(path, read_file)
+    try:
+        ruleset = policy.load(path, read_file)
+        check_certificates(ruleset)
+    except RulesError as error:
+        return error.problems
+    return ruleset.warnings
+
+
+def check_certificates(ruleset: Ruleset) -> None:
+    """Read every certificate that is named, as a handshake would.
+
+    Raises RulesError where one cannot be used: better at the start than at each
+    client's handshake. For whoever serves clients; a replay needs no certificate.
+    """
+    problems = []
+    for one in ruleset.policies:
+        for _, file in one.settings.client_tls.certificate:
+            if why := _unusable(file):
+                mark = one.mark
+                text = f"policy {one.name}: cannot use the certificate {file}: {why}"
+                problems.append(
+                    Problem(mark.file, mark.line, mark.column, text, "cannot-read")
+                )
+    if problems:
+        raise RulesError(tuple(problems))
+
+
+def _unusable(file: str) -> str:
+    """Say why a PEM file has no certificate with its key; "" if it has."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            file, password=lambda: b""
+        )
+    except ssl.SSLError as error:
+        return error.reason or "no certificate with its key in it"
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def default_rules() -> Path:
