@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +156,7 @@ def test_strip_leaves_a_notice_and_every_other_octet() -> None:
     ]
     notice = after[2]
     assert b"Content-Type: text/plain" in notice
-    for told in (b"tool.exe", b"rule filenames:1", b"5f3a.2", b"removed"):
+    for told in (b"tool.exe", b'"*.exe" (filenames:1)', b"5f3a.2", b"removed"):
         assert told in notice
 
 
@@ -318,6 +319,71 @@ def test_rules_that_let_everything_pass_need_not_have_read_it() -> None:
         Outcome.RELAYED
     )
     assert judge_message(rules(), crowded(1000)).outcome is Outcome.RELAYED
+
+
+B = "Content-Type: multipart/mixed; boundary=b"
+HIDDEN = ["--b", "Content-Disposition: attachment; filename=tool.exe", "", "MZ"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "mail"),
+    [
+        ("duplicate-content-type", lines("Content-Type: text/plain", B, "", *HIDDEN)),
+        ("delimiter-in-epilogue", lines(B, "", "--b", "", "x", "--b--", *HIDDEN)),
+        ("conflicting-boundary", lines(f'{B}a; boundary="b"', "", *HIDDEN, "--b--")),
+        (
+            "encoded-structure",
+            lines(B, "Content-Transfer-Encoding: base64", "", "LS1iDQo="),
+        ),
+        (
+            "malformed-container-type",
+            lines(B.replace("mixed", "mixed/x"), "", *HIDDEN, "--b--"),
+        ),
+        ("inexact-delimiter", lines(B, "", "--b", "", "--bx", *HIDDEN[1:], "--b--")),
+        (
+            "mixed-line-ends",
+            lines(B, "", "--b", "", "") + b"\0\n--b--\nx\r\n" + lines(*HIDDEN),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_another_reader_could_see_otherwise_is_refused(
+    kind: str, mail: bytes
+) -> None:
+    """attacks M1."""
+    said = judge_message(exe("strip"), mail)
+    assert (said.outcome, said.rule) == (Outcome.REJECTED, "ambiguous")
+    assert str(said.reply) == "550 5.7.1 Message refused by policy (id 5f3a.2)"
+    assert said.trace[0].rule == "ambiguous"
+    assert kind in {defect["kind"] for defect in said.report["defects"]}
+    assert said.report["ambiguous"] is True
+
+
+def test_ambiguity_is_told_where_no_rule_could_mean_it() -> None:
+    mail = lines("Content-Type: text/plain", B, "", *HIDDEN)
+    said = judge_message(rules(names(), types()), mail)
+    assert (said.outcome, said.report["ambiguous"]) == (Outcome.RELAYED, True)
+
+
+def test_an_ordinary_mail_is_not_ambiguous() -> None:
+    said = judge_message(exe("strip"), mixed(TEXT_PART, TOOL, forwarded(PLAIN)))
+    assert said.report["ambiguous"] is False
+
+
+def test_of_real_mail_at_most_three_are_refused_as_ambiguous_or_too_much(
+    shared: FilePath,
+) -> None:
+    """Every user pays for a false alarm; few meet an attack."""
+    folder = shared / "corpus" / "corpus"
+    mails = [path for path in folder.rglob("*") if path.suffix == ".eml"]
+    refused = []
+    for path in mails:
+        octets_sent = re.sub(rb"\r?\n", b"\r\n", path.read_bytes())
+        said = judge_message(exe("strip"), octets_sent)
+        if said.rule in {"ambiguous", "limit"}:
+            refused.append((path.name, said.reason))
+    assert len(mails) > 500
+    assert len(refused) <= 3, refused
 
 
 def test_a_drop_beats_the_refusal_of_what_is_too_much() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from smtpguard.authors import authors
 from smtpguard.mime import (
+    Defect,
     Edit,
     Limits,
     Message,
@@ -55,6 +56,8 @@ MAX_TRACE = 2000
 hundred times as many in every record. The part that decided is always in it."""
 UNREAD_RULE = "limit"
 """What stands as the rule where a message was too much to be read to its end."""
+AMBIGUOUS_RULE = "ambiguous"
+"""The same, where another reader could see parts in it that we do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,21 +181,27 @@ def _most_severe(decisions: tuple[Decision, ...]) -> Decision:
 
 
 def _unread(message: Message, policy: Policy) -> tuple[Decision, ...]:
-    """Return a refusal where parts may lie behind a limit that a rule could mean.
+    """Return a refusal where a rule could mean parts that we do not see: behind a
+    limit, or where another reader of the message finds others.
 
-    Rules that let everything pass need not have read it.
+    Rules that let everything pass need not have seen them.
     """
     rules = (*policy.content_types, *policy.filenames)
-    limit = next((one for one in message.defects if one.is_limit), None)
-    if limit is None or all(rule.action is Action.ALLOW for rule in rules):
+    if all(rule.action is Action.ALLOW for rule in rules):
         return ()
-    reason = f"{limit.kind} in part {limit.part}: not read to its end"
-    step = TraceStep(UNREAD_RULE, matched=True, reason=reason, part=limit.part)
-    return (
-        Decision(
-            Action.DENY, UNREAD_RULE, MESSAGE_DENIED, reason=reason, trace=(step,)
-        ),
-    )
+    for defect in message.defects:
+        if defect.is_limit:
+            return (_refusal(UNREAD_RULE, defect, "not read to its end"),)
+    for defect in message.defects:
+        if defect.is_ambiguity:
+            return (_refusal(AMBIGUOUS_RULE, defect, "others could see other parts"),)
+    return ()
+
+
+def _refusal(rule: str, defect: Defect, why: str) -> Decision:
+    reason = f"{defect.kind} in part {defect.part}: {why}"
+    step = TraceStep(rule, matched=True, reason=reason, part=defect.part)
+    return Decision(Action.DENY, rule, MESSAGE_DENIED, reason=reason, trace=(step,))
 
 
 def _disposition(
@@ -244,7 +253,7 @@ def _notice(identifier: str, part: Part, decision: Decision) -> Notice:
     return deny_message(
         None,
         Variables(
-            reason=f"rule {decision.rule}",
+            reason=f"{decision.reason} ({decision.rule})",
             type=part.content_type,
             filename=part.names[0] if part.names else "",
             action=str(decision.action),
@@ -285,7 +294,7 @@ def _report(
     Nothing is detected or scanned yet: ``detected`` is None, ``verdicts`` is empty.
     """
     return {
-        "ambiguous": False,
+        "ambiguous": any(defect.is_ambiguity for defect in message.defects),
         "defects": outline_defects(message),
         "parts": [_part(part, decisions.get(part["path"])) for part in parts],
         "findings": [],

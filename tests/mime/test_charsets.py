@@ -33,6 +33,10 @@ from smtpguard.mime.charsets import _CODECS, codec, decode
         (b"\x00\x00\x00a", "UTF-32", "a"),
         (b"+AOQ-", "UTF-7", "ä"),
         (b"\x81", "cp437", "ü"),
+        (b"\x81K\x85\xa7\x85", "cp037", "a.exe"),
+        (b"\x81K\x85\xa7\x85", "IBM037", "a.exe"),
+        (b"\x81K\x85\xa7\x85", "ebcdic-cp-be", "a.exe"),
+        (b"\x81K\x85\xa7\x85", "cp875", "a.exe"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isascii() else "",
 )
@@ -44,7 +48,18 @@ def test_charsets_of_real_mail_are_known(
 
 @pytest.mark.parametrize(
     "charset",
-    ["", "x-unknown", "idna", "punycode", "unicode_escape", "zlib", "u" * 1000, "\0"],
+    [
+        "",
+        "x-unknown",
+        "idna",
+        "punycode",
+        "unicode_escape",
+        "hex",
+        "rot13",
+        "zlib",
+        "u" * 1000,
+        "\0",
+    ],
 )
 def test_what_is_no_charset_is_read_as_utf8_else_latin1(charset: str) -> None:
     assert decode("ü".encode(), charset) == "ü"

@@ -43,4 +43,14 @@ def test_a_limit_is_told_from_other_defects() -> None:
         "limit-fields",
         "limit-decoded",
         "limit-parameters",
+        "limit-names",
+        "limit-boundary",
     }
+
+
+def test_an_ambiguity_is_no_limit_and_neither_is_ordinary_sloppiness() -> None:
+    found = [Defect(kind, "1", 0) for kind in Kind]
+    assert not any(defect.is_ambiguity and defect.is_limit for defect in found)
+    ambiguous = {str(defect.kind) for defect in found if defect.is_ambiguity}
+    assert {"duplicate-content-type", "delimiter-in-epilogue"} <= ambiguous
+    assert not {"missing-close-boundary", "unknown-transfer-encoding"} & ambiguous

@@ -4,7 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpguard.mime.encodedwords import decode_words, has_encoded_word
+from smtpguard.mime.encodedwords import (
+    decode_as_one_word,
+    decode_words,
+    has_encoded_word,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +30,9 @@ from smtpguard.mime.encodedwords import decode_words, has_encoded_word
         ("=?utf-8?q?two words?=", "two words"),
         ("=?utf-8?q?a?.exe?=", "a?.exe"),
         ("=?utf-8?q?a? =?utf-8?q?b?=", "=?utf-8?q?a? b"),
+        ("=?utf-8?q?a?b?c?d?e?f?g?h?i?j?k=2Eexe?=", "a?b?c?d?e?f?g?h?i?j?k.exe"),
+        ("=?" + "x" * 99 + "?q?a=2E?=", "a."),
+        ("=?utf-8?b?YQ==?==?utf-8?b?Lg==?=", "a."),
         ("=?utf-8?q??=", ""),
         ("=?utf-8?x?a?=", "=?utf-8?x?a?="),
         ("=?utf-8?q?open", "=?utf-8?q?open"),
@@ -36,6 +43,11 @@ from smtpguard.mime.encodedwords import decode_words, has_encoded_word
 def test_encoded_words_are_decoded(text: str, decoded: str) -> None:
     """RFC 2047 2 to 6.2; RFC 2231 5."""
     assert decode_words(text) == decoded
+
+
+def test_some_end_a_word_at_the_last_end_of_one() -> None:
+    assert decode_as_one_word("=?utf-8?q?a???=2Eexe?=") == "a???.exe"
+    assert decode_as_one_word("x =?utf-8?q?a?=") == "x =?utf-8?q?a?="
 
 
 def test_a_character_split_over_two_words_is_put_together() -> None:

@@ -159,3 +159,87 @@ def test_defects_stand_at_their_field() -> None:
         ("unterminated-comment", 6),
         ("malformed-parameter", 6),
     ]
+
+
+# ------------------------------------------------------------------- two readings
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Content-Disposition: filename=a.exe"],
+        ["Content-Type: name=a.exe"],
+        ['Content-Disposition: x; filename*00000="a.exe"'],
+        ['Content-Disposition: x;\r\n filename="a.\r\n exe"'],
+        ["Content-Disposition: x;\r\n filename=a.\r\n\t exe"],
+        ["Content-Disposition: =?utf-8?Q?attachment;_filename=3Da.exe?="],
+        ["Content-Type: =?utf-8?Q?application/x;_name=3Da.exe?="],
+        ['Content-Disposition: x; filename="=?cp037?B?gUuFp4U=?="'],
+    ],
+    ids=lambda lines: lines[0],
+)
+def test_names_that_only_some_readers_see_are_seen(lines: list[str]) -> None:
+    """attacks M6."""
+    assert "a.exe" in claims(*lines)[0].names
+
+
+def test_a_fold_is_read_with_its_blank_and_without() -> None:
+    names = claims('Content-Disposition: x; filename="a\r\n b.txt"')[0].names
+    assert names == ("a b.txt", "ab.txt")
+
+
+def test_an_honest_fold_gives_one_name() -> None:
+    found, defects = claims('Content-Type: a/b;\r\n name="a b.txt"')
+    assert found.names == ("a b.txt",)
+    assert defects == set()
+
+
+def test_names_of_one_part_are_limited() -> None:
+    flood = "".join(f"; filename={n}.x" for n in range(90))
+    found, defects = claims(f"Content-Disposition: x{flood}")
+    assert len(found.names) == 60
+    assert "limit-names" in defects
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "multipart/mixed/x; boundary=b",
+        "x; boundary=b",
+        "message/rfc822/x",
+        "=?utf-8?Q?multipart/mixed;_boundary=3Db?=",
+    ],
+)
+def test_a_type_that_is_none_may_still_be_a_container(value: str) -> None:
+    found, defects = claims(f"Content-Type: {value}")
+    assert found.content_type == "text/plain"
+    assert "malformed-container-type" in defects
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["b (c)", "b c", "b(c)", '"b"c', '"b\\c"', '"b\r\n c"', '"=?utf-8?q?b?="'],
+    ids=ascii,
+)
+def test_a_boundary_that_reads_in_two_ways_conflicts(value: str) -> None:
+    _, defects = claims(f"Content-Type: multipart/mixed; boundary={value}")
+    assert "conflicting-boundary" in defects
+
+
+@pytest.mark.parametrize("value", ["b", '"b c"', "----=_b", '"b" (c)', '"----=_?b"'])
+def test_an_ordinary_boundary_reads_in_one_way(value: str) -> None:
+    _, defects = claims(f"Content-Type: multipart/mixed; boundary={value}")
+    assert "conflicting-boundary" not in defects
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Content-Type: text/plain", "Content-type:  TEXT/plain"],
+        ["Content-Transfer-Encoding: 7bit", "Content-Transfer-Encoding: 8bit"],
+        ["Content-Transfer-Encoding: base64", "Content-Transfer-Encoding: BASE64"],
+    ],
+    ids=["type", "identity", "base64"],
+)
+def test_the_same_twice_is_no_defect(lines: list[str]) -> None:
+    assert claims(*lines)[1] == set()

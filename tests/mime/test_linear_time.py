@@ -24,6 +24,7 @@ UNLIMITED = Limits(
     parts=10**9,
     header_section=10**9,
     fields=10**9,
+    names=10**9,
     decoded=10**9,
 )
 MIXED = 'Content-Type: multipart/mixed; boundary="b"'
@@ -90,6 +91,13 @@ GENERATORS: dict[str, Callable[[int], bytes]] = {
     "slashes-and-blanks": lambda n: b"Content-Type: " + b"a / " * n,
     "encoded-words": lambda n: b"Subject: " + b"=?utf-8?q?=41?= " * n,
     "broken-encoded-words": lambda n: b"Subject: " + b"=?u?q?" * n,
+    "question-marks": lambda n: b"Subject: " + b"=?u?q?" + b"?" * n,
+    "half-ended-words": lambda n: b"Subject: " + b"=?u?q?a=?=" * n,
+    "words-around-fields": lambda n: (
+        b"Content-Disposition: " + b"=?utf-8?q?a;_name=3Da?=\r\n " * n
+    ),
+    "folded-names": lambda n: b'Content-Disposition: a; name="' + b"a\r\n " * n + b'"',
+    "epilogue-delimiters": lambda n: START + b"\r\n--b--\r\n" + b"--b\r\n--b--\r\n" * n,
     "encoded-names": lambda n: (
         b'Content-Disposition: a; filename="' + b"=?utf-8?b?QQ==?=" * n + b'"'
     ),

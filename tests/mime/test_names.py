@@ -87,6 +87,13 @@ def test_what_eyes_and_file_systems_drop_is_seen_through(
     assert found[0] == written
 
 
+def test_no_more_names_are_read_than_are_asked_for() -> None:
+    field = b"a; " + b"; ".join(b"filename=%d.x" % n for n in range(90))
+    parameters = parse_structured(field).parameters
+    assert len(file_names([parameters])) == 90
+    assert file_names([parameters], limit=3) == ("0.x", "1.x", "2.x")
+
+
 def test_disposition_comes_before_type() -> None:
     assert names("filename=a.exe", "name=b.exe") == ("a.exe", "b.exe")
 

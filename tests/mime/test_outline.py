@@ -53,6 +53,23 @@ def test_a_message_inside_is_measured_as_a_whole() -> None:
     assert found[1]["size"] == 3
 
 
+def test_depth_of_nesting_does_not_multiply_what_is_hashed() -> None:
+    """Of containers only the outermost message has a digest; every leaf has one."""
+    found = outline(read(*["Content-Type: message/rfc822", ""] * 3, "A: b", "", "x"))
+    assert [bool(item["sha256"]) for item in found] == [True, False, False, True]
+    assert [item["size"] for item in found][1:] == [43, 11, 3]
+    assert found[3]["sha256"] == hashlib.sha256(b"x\r\n").hexdigest()
+
+
+def test_messages_side_by_side_have_a_digest_each() -> None:
+    part = ["--b", "Content-Type: message/rfc822", "", "A: b", "", "x"]
+    head = "Content-Type: multipart/mixed; boundary=b"
+    found = outline(read(head, "", *part * 11, "--b--"))
+    messages = [item for item in found if item["type"] == "message/rfc822"]
+    assert len(messages) == 11
+    assert all(item["sha256"] for item in messages)
+
+
 def test_defects_are_outlined_by_offset() -> None:
     message = read("junk", "Content-Type: multipart/mixed", "", "x")
     found = outline_defects(message)

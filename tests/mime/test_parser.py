@@ -268,7 +268,7 @@ def test_a_boundary_longer_than_a_line_may_be_is_not_used() -> None:
         f"Content-Type: multipart/mixed; boundary={boundary}", "", f"--{boundary}", ""
     )
     assert message.root.is_leaf
-    assert kinds(message) == {"overlong-boundary"}
+    assert kinds(message) == {"overlong-boundary", "limit-boundary"}
 
 
 def test_a_multipart_that_claims_an_encoding_is_read_as_it_stands() -> None:
@@ -276,7 +276,59 @@ def test_a_multipart_that_claims_an_encoding_is_read_as_it_stands() -> None:
         MIXED, "Content-Transfer-Encoding: base64", "", "--b", "", "x", "--b--"
     )
     assert paths(message) == ["1", "1.1"]
-    assert kinds(message) == {"encoded-container"}
+    assert kinds(message) == {"encoded-container", "encoded-structure"}
+
+
+def test_delimiters_behind_the_close_delimiter_are_told() -> None:
+    inner = ["Content-Type: multipart/mixed; boundary=c", "", "--c", "", "x", "--c--"]
+    message = read(MIXED, "", "--b", *inner, "--c", "", "--b", "", "--b--", "--b", "")
+    assert paths(message) == ["1", "1.1", "1.1.1", "1.2"]
+    assert [(str(d.kind), d.part) for d in message.defects] == [
+        ("delimiter-in-epilogue", "1.1"),
+        ("delimiter-in-epilogue", "1"),
+    ]
+
+
+def test_closing_twice_and_siblings_of_one_boundary_are_in_order() -> None:
+    inner = ["Content-Type: multipart/mixed; boundary=c", "", "--c", "", "x", "--c--"]
+    message = read(MIXED, "", "--b", *inner, "--b", *inner, "--b--", "--b--")
+    assert paths(message) == ["1", "1.1", "1.1.1", "1.2", "1.2.1"]
+    assert message.defects == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"A: b\r\n%b\r\n\r\n--b\r\n\r\n\x00\n--b--\nx\r\n--b--\r\n",
+        b"A: b\n\nb\r\n%b\r\n\r\n--b\r\n\r\n--b--\r\n",
+    ],
+    ids=["delimiter", "first line"],
+)
+def test_structure_on_bare_newlines_among_crlf_is_told(text: bytes) -> None:
+    """BINARYMIME (RFC 3030) lets them through."""
+    assert "mixed-line-ends" in kinds(parse(text % MIXED.encode()))
+
+
+def test_bare_newlines_in_binary_content_are_no_structure() -> None:
+    message = read(MIXED, "", "--b", "", "\x00\n--x\n\ny", "--b--")
+    assert message.defects == ()
+
+
+def test_an_encoded_message_with_fields_in_its_octets_has_two_structures() -> None:
+    quoted = "Content-Transfer-Encoding: quoted-printable"
+    message = read("Content-Type: message/rfc822", quoted, "", "Subject: x", "", "y")
+    assert kinds(message) == {"encoded-container", "encoded-structure"}
+
+
+def test_names_are_limited_over_all_parts() -> None:
+    part = ["--b", "Content-Disposition: a; filename=x; name=y", ""]
+    message = read(MIXED, "", *part * 3, "--b--", limits=Limits(names=5))
+    assert [found.names for found in message.root.children] == [
+        ("x", "y"),
+        ("x", "y"),
+        ("x",),
+    ]
+    assert [(str(d.kind), d.part) for d in message.defects] == [("limit-names", "1.3")]
 
 
 ENCODED = (

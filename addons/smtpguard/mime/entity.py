@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING
 
 from smtpguard.mime.defects import DefectLog, Kind
 from smtpguard.mime.encodedwords import has_encoded_word
+from smtpguard.mime.limits import MAX_NAMES
 from smtpguard.mime.names import file_names
-from smtpguard.mime.parameters import Parameter, Structured, parse_structured, readings
+from smtpguard.mime.parameters import (
+    Parameter,
+    Structured,
+    parse_structured,
+    readings,
+    variants,
+)
 from smtpguard.mime.transferencoding import IDENTITY, KNOWN
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from smtpguard.mime.header import Field
 
 
@@ -26,6 +35,7 @@ MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
 """Types whose content is a message of its own (RFC 2046 5.2.1, RFC 6532, RFC 5537)."""
 
 _TYPE = re.compile(rb"[!#$&-+.0-9A-Z^_`a-z{|}~-]+/[!#$&-+.0-9A-Z^_`a-z{|}~-]+")
+_CONTAINER_MARKS = ("multipart", "message", "boundary")
 _RFC_BOUNDARY = 70
 _EMPTY = Structured(b"", (), ())
 
@@ -61,14 +71,20 @@ class _Notes:
 
 
 def read_claims(
-    fields: tuple[Field, ...], default_type: str, part: str, defects: DefectLog
+    fields: tuple[Field, ...],
+    default_type: str,
+    part: str,
+    defects: DefectLog,
+    max_names: int = MAX_NAMES,
 ) -> Claims:
     """Read the ``Content-*`` fields; ``default_type`` counts where no type is given."""
     notes = _Notes(defects, part)
     types = _structured(fields, "content-type", notes)
     dispositions = _structured(fields, "content-disposition", notes)
-    _note_second(types, Kind.DUPLICATE_CONTENT_TYPE, notes)
-    _note_second(dispositions, Kind.DUPLICATE_DISPOSITION, notes)
+    if len({_without_case(field) for field, _ in types}) > 1:
+        notes.add(Kind.DUPLICATE_CONTENT_TYPE, types[1][0])
+    if len(dispositions) > 1:
+        notes.add(Kind.DUPLICATE_DISPOSITION, dispositions[1][0])
     content_type = _content_type(types, default_type, notes)
     claimed = types[0][1] if types else _EMPTY
     disposition = dispositions[0][1].token if dispositions else b""
@@ -83,8 +99,32 @@ def read_claims(
         ),
         transfer_encoding=_transfer_encoding(fields, notes),
         content_disposition=disposition.decode("latin-1").lower(),
-        names=file_names(item.parameters for _, item in (*dispositions, *types)),
+        names=_names((*dispositions, *types), max_names, notes),
     )
+
+
+def _names(
+    claimed: tuple[tuple[Field, Structured], ...], max_names: int, notes: _Notes
+) -> tuple[str, ...]:
+    limit = max(0, min(MAX_NAMES, max_names))
+    names = file_names(
+        (item.parameters for _, item in claimed),
+        (item.parameters for field, _ in claimed for item in _other_readings(field)),
+        limit + 1,
+    )
+    if len(names) > limit:
+        notes.add(Kind.LIMIT_NAMES, claimed[0][0])
+    return names[:limit]
+
+
+def _other_readings(field: Field) -> Iterator[Structured]:
+    """Yield what odd readers make of a field: its folds dropped with their blanks, and
+    its encoded words decoded before anything else (RFC 2047 5 forbids them here)."""
+    joined = field.joined_value
+    if joined is not None:
+        yield parse_structured(joined)
+    if b"=?" in field.raw_value and has_encoded_word(field.raw_value.decode("latin-1")):
+        yield parse_structured(field.value.encode("utf-8", "replace"))
 
 
 def _structured(
@@ -103,11 +143,8 @@ def _structured(
     return found
 
 
-def _note_second(
-    found: list[tuple[Field, Structured]], kind: Kind, notes: _Notes
-) -> None:
-    if len(found) > 1:
-        notes.add(kind, found[1][0])
+def _without_case(field: Field) -> bytes:
+    return b"".join(field.raw_value.lower().split())
 
 
 def _content_type(
@@ -118,6 +155,9 @@ def _content_type(
     field, value = types[0]
     if _TYPE.fullmatch(value.token) is None:
         notes.add(Kind.MALFORMED_CONTENT_TYPE, field)
+        said = field.value.lower()
+        if any(mark in said for mark in _CONTAINER_MARKS):
+            notes.add(Kind.MALFORMED_CONTAINER_TYPE, field)
         return "text/plain"
     return value.token.decode("ascii").lower()
 
@@ -126,10 +166,12 @@ def _transfer_encoding(fields: tuple[Field, ...], notes: _Notes) -> str:
     found = [f for f in fields if f.is_named("content-transfer-encoding")]
     if not found:
         return "7bit"
-    if len(found) > 1:
+    encoding, *others = (
+        parse_structured(field.raw_value).token.decode("latin-1").lower()
+        for field in found
+    )
+    if len({"" if one in IDENTITY else one for one in (encoding, *others)}) > 1:
         notes.add(Kind.DUPLICATE_TRANSFER_ENCODING, found[1])
-    value = parse_structured(found[0].raw_value).token
-    encoding = value.decode("latin-1").lower()
     if encoding not in KNOWN:
         notes.add(Kind.UNKNOWN_TRANSFER_ENCODING, found[0], ascii(encoding)[:80])
     return encoding
@@ -142,7 +184,7 @@ def _boundary(claimed: tuple[Field, Structured], notes: _Notes) -> bytes | None:
     if not found:
         notes.add(Kind.MISSING_BOUNDARY, field)
         return None
-    if len({reading.octets for reading in found}) > 1:
+    if len({reading.octets for reading in found} | _other_boundaries(claimed)) > 1:
         notes.add(Kind.CONFLICTING_BOUNDARY, field)
     if not found[0].plain:
         notes.add(Kind.CONTINUED_BOUNDARY, field)
@@ -153,3 +195,13 @@ def _boundary(claimed: tuple[Field, Structured], notes: _Notes) -> bytes | None:
     if len(boundary) > _RFC_BOUNDARY:
         notes.add(Kind.OVERLONG_BOUNDARY, field)
     return boundary
+
+
+def _other_boundaries(claimed: tuple[Field, Structured]) -> set[bytes]:
+    """Return what readers make of a boundary that is not quite by the grammar."""
+    field, value = claimed
+    plain = [item for item in value.parameters if item.name == "boundary"]
+    found = {text for item in plain for text in variants(item.raw)}
+    for other in _other_readings(field):
+        found |= {one.octets for one in readings(other.parameters, "boundary")}
+    return {text for text in found if text.strip()}

@@ -27,7 +27,7 @@ _FOLDED = re.compile(rb"[^\n]++(?:\n(?=[ \t])[^\n]*+)*+\n?|\n")
 # Printable ASCII without the colon (RFC 5322 3.6.8).
 _NAME = re.compile(rb"([!-9;-~]++)([ \t]*+):")
 _LINE_END = re.compile(rb"\r?\n")
-_ODD_FOLD = re.compile(rb"(?<![;:])\r?\n[ \t]")
+_ODD_FOLD = re.compile(rb"(?!\A)(?<!;)(?<!;\r)\r?\n[ \t]")
 _FOLD = re.compile(rb"\r?\n[ \t]*+")
 _BLANK_CONTINUATION = re.compile(rb"\n[ \t]++\r?(?:\n|\Z)")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")

@@ -9,14 +9,13 @@ reading.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from smtpguard.mime.charsets import decode
 from smtpguard.mime.encodedwords import decode_as_one_word, decode_words
-from smtpguard.mime.parameters import Parameter, readings, unquoted, without_comments
+from smtpguard.mime.parameters import Parameter, readings, variants
 from smtpguard.model.characters import is_invisible
 
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 
 _BASES = ("filename", "name")
-_QUOTES_ONLY = re.compile(rb'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 
 
 def file_names(
@@ -74,7 +72,7 @@ def _field_names(parameters: tuple[Parameter, ...], base: str) -> Iterator[str]:
         yield text
     for item in parameters:
         if item.name == base:
-            yield from _raw_names(item.raw)
+            yield from (decode_words(decode(text)) for text in variants(item.raw))
 
 
 def _continued_names(parameters: tuple[Parameter, ...]) -> Iterator[str]:
@@ -82,25 +80,6 @@ def _continued_names(parameters: tuple[Parameter, ...]) -> Iterator[str]:
         for reading in readings(parameters, base):
             if not reading.plain:
                 yield decode_words(decode(reading.octets, reading.charset))
-
-
-def _raw_names(raw: bytes) -> Iterator[str]:
-    """Yield what readers make of a value that is not quite by the grammar."""
-    quoted = _QUOTES_ONLY.match(raw)
-    if quoted is not None:
-        # Backslashes kept: Windows programs write paths without escaping them.
-        yield decode_words(decode(quoted[1]))
-        yield decode_words(decode(unquoted(raw)))
-        if raw[quoted.end() : quoted.end() + 1].strip(b" \t("):
-            # "a".exe
-            yield decode_words(decode(quoted[1] + raw[quoted.end() :]))
-        return
-    # To the next ";", comments included, as most readers do; without them; and to the
-    # first blank.
-    yield decode_words(decode(raw.strip(b'"')))
-    yield decode_words(decode(without_comments(raw, b"").strip(b'" \t')))
-    first, *_ = without_comments(raw).split(maxsplit=1) or [b""]
-    yield decode(first.strip(b'"'))
 
 
 def _seen_through(name: str) -> Iterator[str]:

@@ -145,6 +145,26 @@ def unquoted(text: bytes) -> bytes:
     return text.removeprefix(b'"')
 
 
+def variants(raw: bytes) -> tuple[bytes, ...]:
+    """Return what readers make of a raw value that is not quite by the grammar.
+
+    One of a quoted value without escapes, or of a plain token.
+    """
+    quoted = _QUOTED.match(raw)
+    if quoted is None:
+        # To the next ";", comments included, as most readers do; without them; and to
+        # the first blank.
+        bare = without_comments(raw, b"").strip(b'" \t')
+        first, *_ = without_comments(raw).split(maxsplit=1) or [b""]
+        return raw.strip(b'"'), bare, first.strip(b'"')
+    found = [quoted[1], unquoted(raw)]
+    if raw[quoted.end() : quoted.end() + 1].strip(b" \t("):
+        # "a".exe
+        found.append(quoted[1] + raw[quoted.end() :])
+    # Backslashes kept: Windows programs write paths without escaping them.
+    return tuple(found)
+
+
 def _segments(value: bytes, defects: dict[Kind, None]) -> list[bytes]:
     """Cut ``value`` at each ``;`` outside quotes and comments.
 

@@ -31,6 +31,8 @@ _CANDIDATE = re.compile(rb"\n--([^\n]{0,%d})" % (MAX_BOUNDARY + 2))
 _EMPTY_LINE = re.compile(rb"\n(\r?\n)")
 _EMPTY_FIRST_LINE = re.compile(rb"\r?\n")
 _LINE_END = re.compile(rb"\n")
+_CRLF = re.compile(rb"\r\n")
+_COLON = re.compile(rb":")
 _REST_IS_BLANK = re.compile(rb"[ \t\r]*+(?:\n|\Z)")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _BLANKS = b" \t\r"
@@ -94,10 +96,11 @@ class _Parser:
         self._budget = budget
         self._stack: list[_Open] = []
         self._active: dict[bytes, _Open] = {}
+        self._closed: dict[bytes, _Open] = {}
+        """Multiparts by boundary whose epilogue is being read."""
         self._prefixes: tuple[bytes, ...] = ()
         self._empty_line: tuple[int, int] = (-1, -1)
-        first_line = _LINE_END.search(buffer)
-        self._crlf = first_line is not None and self._is_crlf(first_line.start())
+        self._crlf = _CRLF.search(buffer) is not None
         self._root: Part | None = None
 
     def run(self, path: str, depth: int) -> Part:
@@ -130,10 +133,10 @@ class _Parser:
                 return
 
     def _is_waiting(self) -> bool:
-        """Say whether any multipart waits for a delimiter."""
-        if not self._active:
+        """Say whether delimiters are looked for: due, or behind a closed multipart."""
+        if not self._prefixes:
             self._settle_headers(self._end)
-        return bool(self._active)
+        return bool(self._prefixes)
 
     def _candidate(self, line: int, text: bytes) -> bool:
         """Look at a line that begins with a boundary; False where reading must stop."""
@@ -144,6 +147,10 @@ class _Parser:
                 return self._delimiter(owner, line, closes=False)
             if owner := self._active.get(key.removesuffix(b"--")):
                 return self._delimiter(owner, line, closes=True)
+            if owner := self._closed.get(key):
+                self._defects.add(Kind.DELIMITER_IN_EPILOGUE, owner.path, line)
+            if key.removesuffix(b"--") in self._closed:
+                return True
         self._note(Kind.INEXACT_DELIMITER, line)
         return True
 
@@ -163,6 +170,7 @@ class _Parser:
         if closes:
             owner.epilogue = end
             self._deactivate(owner)
+            self._watch(owner)
             return True
         digest = owner.claims.content_type == "multipart/digest"
         self._open(end, "message/rfc822" if digest else "text/plain")
@@ -255,8 +263,13 @@ class _Parser:
         )
         self._budget.fields -= len(entity.fields)
         entity.claims = read_claims(
-            entity.fields, entity.default_type, entity.path, self._defects
+            entity.fields,
+            entity.default_type,
+            entity.path,
+            self._defects,
+            self._budget.names,
         )
+        self._budget.names -= len(entity.claims.names)
 
     def _enter(self, entity: _Open) -> None:
         """Open what the entity contains: the parts of a multipart, or a message."""
@@ -266,6 +279,8 @@ class _Parser:
             return
         if claims.is_encoded:
             self._note(Kind.ENCODED_CONTAINER, entity.start)
+            if not is_message:
+                self._note(Kind.ENCODED_STRUCTURE, entity.start)
         if entity.depth >= self._limits.depth:
             self._note(Kind.LIMIT_DEPTH, entity.content)
         elif claims.boundary is not None:
@@ -281,12 +296,29 @@ class _Parser:
         elif len(boundary) <= MAX_BOUNDARY:
             entity.boundary = boundary
             self._active[boundary] = entity
-            self._prefixes = tuple(self._active)
+            self._note_prefixes()
+        else:
+            self._note(Kind.LIMIT_BOUNDARY, entity.content)
 
     def _deactivate(self, entity: _Open) -> None:
         assert entity.boundary is not None
         del self._active[entity.boundary]
-        self._prefixes = tuple(self._active)
+        self._note_prefixes()
+
+    def _watch(self, entity: _Open) -> None:
+        """Look out for delimiters behind the close delimiter."""
+        assert entity.boundary is not None
+        self._closed.setdefault(entity.boundary, entity)
+        self._note_prefixes()
+
+    def _unwatch(self, entity: _Open) -> None:
+        boundary = entity.boundary
+        if boundary is not None and self._closed.get(boundary) is entity:
+            del self._closed[boundary]
+            self._note_prefixes()
+
+    def _note_prefixes(self) -> None:
+        self._prefixes = (*self._active, *self._closed)
 
     def _close_above(self, owner: _Open | None, end: int) -> None:
         """End every entity above ``owner`` at ``end``; all of them for None."""
@@ -297,6 +329,7 @@ class _Parser:
                 kind = missing if entity.delimiters else Kind.BOUNDARY_NOT_FOUND
                 self._note(kind, end)
                 self._deactivate(entity)
+            self._unwatch(entity)
             self._stack.pop()
             part = self._finished(entity, end)
             if self._stack:
@@ -330,6 +363,8 @@ class _Parser:
         if entity.depth >= self._limits.depth or budget.parts <= 0:
             return ()
         body = Span(entity.body, end)
+        if _COLON.search(self._buffer, body.start, body.end):
+            self._defects.add(Kind.ENCODED_STRUCTURE, entity.path, entity.start)
         content = budget.decode(claims.transfer_encoding, self._buffer, body)
         if content is None:
             self._defects.add(Kind.LIMIT_DECODED, entity.path, entity.body)
