@@ -17,14 +17,16 @@ from mitmproxy import exceptions
 from mitmproxy.test import taddons
 
 from smtpguard import addon as addon_module
-from smtpguard.addon import INLINE_OCTETS, SmtpGuard
-from smtpguard.loading import load_pipeline
+from smtpguard.addon import HEADER_OCTETS, INLINE_OCTETS, SmtpGuard
+from smtpguard.loading import load_for_clients
+from smtpguard.model.content import MemorySpool
 from smtpguard.model.decider import Decider
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.model.session import SessionFacts
 from smtpguard.model.settings import Settings
 from smtpguard.pipeline import TransactionJudge
 from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
+from smtpguard.proxy.moment import NobodyOnDutyError
 from smtpguard.proxy.sentinel import Sentinel
 
 
@@ -344,10 +346,10 @@ def test_a_fault_while_reloading_does_not_end_the_watch(
         raise MemoryError
 
     async def scene() -> None:
-        monkeypatch.setattr("smtpguard.addon.load_pipeline", broken)
+        monkeypatch.setattr("smtpguard.addon.load_for_clients", broken)
         rules.write_text(RULES.format(name="second"))
         await until(lambda: "rules not reloaded" in caplog.text)
-        monkeypatch.setattr("smtpguard.addon.load_pipeline", load_pipeline)
+        monkeypatch.setattr("smtpguard.addon.load_for_clients", load_for_clients)
         rules.write_text(RULES.format(name="a-third"))
         await until(lambda: policies(guard) == ["a-third"])
 
@@ -357,6 +359,14 @@ def test_a_fault_while_reloading_does_not_end_the_watch(
 # -- hooks -----------------------------------------------------------------------------
 
 SESSION = SessionFacts("s1", ("192.0.2.1", 4242), ("192.0.2.25", 25))
+
+
+def decider_of(guard: SmtpGuard) -> Decider:
+    """Return who answers for the rules in a session that begins now."""
+    data = SmtpStartData(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+    guard.smtp_start(data)
+    assert data.decider is not None
+    return data.decider
 
 
 def policy_of(decider: Decider) -> str:
@@ -372,29 +382,55 @@ def policy_of(decider: Decider) -> str:
 def test_a_session_is_answered_for(
     mitm: taddons.context, guard: SmtpGuard, rules: Path
 ) -> None:
-    mitm.configure(guard, smtpguard_rules=str(rules))
-    data = SmtpStartData(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
-    guard.smtp_start(data)
+    async def scene() -> None:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        guard.running()
+        assert policy_of(decider_of(guard)) == "first"
+        guard.done()
 
-    assert data.decider is not None
-    assert policy_of(data.decider) == "first"
+    asyncio.run(scene())
 
 
 def test_a_session_asks_the_rules_of_the_moment(
     mitm: taddons.context, guard: SmtpGuard, rules: Path
 ) -> None:
     """A connection may be kept for hours; only a transaction keeps its rules."""
-    mitm.configure(guard, smtpguard_rules=str(rules))
-    data = SmtpStartData(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
-    guard.smtp_start(data)
-    assert data.decider is not None
-    begun = data.decider.begin(SESSION)
-    rules.with_name("second.yaml").write_text(RULES.format(name="second"))
-    mitm.configure(guard, smtpguard_rules=str(rules.with_name("second.yaml")))
 
-    assert policy_of(data.decider) == "second"
-    assert isinstance(begun, TransactionJudge)
-    assert begun.policy.name == "first"
+    async def scene() -> None:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        guard.running()
+        decider = decider_of(guard)
+        begun = decider.begin(SESSION)
+        rules.with_name("second.yaml").write_text(RULES.format(name="second"))
+        mitm.configure(guard, smtpguard_rules=str(rules.with_name("second.yaml")))
+        assert policy_of(decider) == "second"
+        assert isinstance(begun, TransactionJudge)
+        assert begun.policy.name == "first"
+        guard.done()
+
+    asyncio.run(scene())
+
+
+def test_a_session_outlasts_the_addon_it_began_under(
+    mitm: taddons.context, guard: SmtpGuard, rules: Path
+) -> None:
+    """mitmproxy makes a new addon when the script changes; the old one is dead."""
+
+    async def scene() -> None:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        guard.running()
+        decider = decider_of(guard)
+        guard.done()
+        with pytest.raises(NobodyOnDutyError):
+            decider.connect(SESSION)
+        rules.write_text(RULES.format(name="second"))
+        heir = SmtpGuard()
+        heir.configure({"smtpguard_rules"})
+        heir.running()
+        assert policy_of(decider) == "second"
+        heir.done()
+
+    asyncio.run(scene())
 
 
 def test_without_rules_no_session_is_answered_for(guard: SmtpGuard) -> None:
@@ -412,11 +448,21 @@ def test_another_addons_decider_stays(guard: SmtpGuard) -> None:
     assert data.decider is other
 
 
+def text(size: int) -> bytes:
+    """Return octets that take no time to judge."""
+    return (b"plain text, and nothing else in sight\r\n" * (size // 39 + 1))[:size]
+
+
 def message(size: int, judge: Callable[..., Disposition]) -> SmtpMessageData:
+    return message_of(text(size), judge)
+
+
+def message_of(octets: bytes, judge: Callable[..., Disposition]) -> SmtpMessageData:
     transaction: Any = SimpleNamespace(
         id="5f3a.1", judge=SimpleNamespace(message=judge)
     )
-    content: Any = SimpleNamespace(size=size)
+    content = MemorySpool()
+    content.write(octets)
     session: Any = "session"
     envelope: Any = "envelope"
     return SmtpMessageData(session, transaction, envelope, content)
@@ -425,13 +471,36 @@ def message(size: int, judge: Callable[..., Disposition]) -> SmtpMessageData:
 RELAYED = Disposition(Outcome.RELAYED)
 
 
+HEAD = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+PDF = b"\r\n--b\r\nContent-Type: a/b; name=a\r\n\r\n" + b"QUJD" * 300_000 + b"\r\n--b--"
+NAME = b'\r\n--b\r\nContent-Disposition: a; filename="a"\r\n\r\nx'
+LONG = b"X: " + b"a," * (HEADER_OCTETS // 2) + b"\r\n"
+CHAIN = b"Content-Type: message/rfc822\r\n\r\n"
+
+
 @pytest.mark.parametrize(
-    ("size", "beside"),
-    [(INLINE_OCTETS, False), (INLINE_OCTETS + 1, True)],
-    ids=["small", "large"],
+    ("octets", "beside"),
+    [
+        pytest.param(b"", False, id="empty"),
+        pytest.param(HEAD, False, id="header alone"),
+        pytest.param(HEAD + text(INLINE_OCTETS - len(HEAD)), False, id="text"),
+        pytest.param(HEAD + text(INLINE_OCTETS), True, id="large"),
+        pytest.param(HEAD + PDF, False, id="attachment"),
+        pytest.param(HEAD + NAME * 20, False, id="parts"),
+        pytest.param(HEAD + NAME * 100, True, id="many parts"),
+        pytest.param(HEAD + b"\r\n--b\r\n" * 200 + b"\r\n", True, id="no header"),
+        pytest.param(HEAD + b"\r\n--b\r\n\r\n" * 200, True, id="empty header"),
+        pytest.param(b"a: b" + b"\r\n--b" * 200, True, id="no blank line"),
+        pytest.param(LONG + b"\r\nx\r\n", True, id="long header"),
+        pytest.param(LONG, True, id="nothing but header"),
+        pytest.param(HEAD + b"\r\n--b\r\n" + LONG, True, id="long header of a part"),
+        pytest.param(CHAIN * 2 + LONG, True, id="long header of a message within"),
+        pytest.param(CHAIN * 200, True, id="messages within messages"),
+        pytest.param(HEAD.replace(b"mixed", b"Digest"), True, id="digest"),
+    ],
 )
-def test_messages_are_judged_large_ones_beside_the_loop(
-    live: Any, guard: SmtpGuard, size: int, beside: bool
+def test_messages_are_judged_slow_ones_beside_the_loop(
+    live: Any, guard: SmtpGuard, octets: bytes, beside: bool
 ) -> None:
     asked: list[tuple[Any, ...]] = []
     threads: list[threading.Thread] = []
@@ -442,7 +511,7 @@ def test_messages_are_judged_large_ones_beside_the_loop(
         return RELAYED
 
     async def scene() -> None:
-        data = message(size, judge)
+        data = message_of(octets, judge)
         await guard.smtp_message(data)
         assert data.disposition is RELAYED
         assert asked == [("session", "envelope", data.content)]

@@ -25,7 +25,7 @@ def load_script() -> list[object]:
         module = tctx.script(str(SCRIPT))
         # What is logged later must not go to this context's closed loop.
         tctx.master._legacy_log_events.uninstall()
-        return module.addons
+        return list(module.addons)
 
 
 def test_script_loads_and_warns_of_what_the_default_rules_leave_open(

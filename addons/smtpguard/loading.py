@@ -38,6 +38,18 @@ def load_pipeline(
     return Pipeline(policy.load(path, read_file, previous=old), local_time, own_name)
 
 
+def load_for_clients(
+    path: str, own_name: str, previous: Pipeline | None = None
+) -> Pipeline:
+    """Load a rule file and read the certificates it names. Raises RulesError.
+
+    For whoever serves clients: better at the start than at each client's handshake.
+    """
+    pipeline = load_pipeline(path, own_name, previous)
+    check_certificates(pipeline.rules)
+    return pipeline
+
+
 def check_rules(path: str) -> tuple[Problem, ...]:
     """Return every error of a rule file, or its warnings where it has none."""
     try:
@@ -49,11 +61,7 @@ def check_rules(path: str) -> tuple[Problem, ...]:
 
 
 def check_certificates(ruleset: Ruleset) -> None:
-    """Read every certificate that is named, as a handshake would.
-
-    Raises RulesError where one cannot be used: better at the start than at each
-    client's handshake. For whoever serves clients; a replay needs no certificate.
-    """
+    """Read every certificate that is named. Raises RulesError for those of no use."""
     problems = []
     for one in ruleset.policies:
         for _, file in one.settings.client_tls.certificate:

@@ -69,6 +69,15 @@ def test_the_end_is_told_once_and_nothing_follows_it() -> None:
     assert len(memory.dialogue.client.receiver) == 0
 
 
+def test_what_is_abandoned_hands_its_effects_out_and_says_no_more() -> None:
+    d = connected(session()).dialogue
+    said = effects.Send(Leg.CLIENT, b"250 2.0.0 OK\r\n")
+    d.emit(said)
+    assert d.abandon() == [said]
+    assert (d.ended, d.deadline) == (True, None)
+    assert d.handle(events.Received(Leg.CLIENT, b"NOOP\r\n"), 99.0) == []
+
+
 def test_what_is_said_in_a_row_leaves_in_one_piece() -> None:
     memory = connected(session())
     done = memory.dialogue.handle(events.Received(Leg.CLIENT, b"NOOP\r\n" * 3), 1000.0)

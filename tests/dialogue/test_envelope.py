@@ -82,8 +82,9 @@ def test_a_refused_mail_excuses_only_what_is_behind_it() -> None:
     memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
     memory.from_upstream(b"550 not you\r\n")
     enveloped(memory)
-    memory.from_client(b"RSET\r\n")
-    memory.from_upstream(b"250 ok\r\n")
+    memory.from_client(b"DATA\r\nx\r\n.\r\n")
+    memory.from_upstream(b"354 go\r\n")
+    memory.from_upstream(b"250 queued\r\n")
     memory.from_client(b"DATA\r\n")
     assert memory.dialogue.client.errors == 1
 

@@ -28,7 +28,7 @@ ALL_CLIENTS = sorted(CLIENTS)
 NOT_THERE = "421 4.3.2 Service not available"
 SILENT = "451 4.4.2 Next server does not answer"
 IN_DOUBT = "upstream silent after the final dot"
-IN_DOUBT_LOGGED = r"in_doubt=upstream\x20silent\x20after\x20the\x20final\x20dot "
+IN_DOUBT_LOGGED = 'in_doubt="upstream silent after the final dot" '
 IMPATIENT = "deadlines: {verdict: 900ms, final_reply: 1500ms, greeting: 1s}"
 
 

@@ -50,6 +50,8 @@ class FakeDialogue:
         self.settings = Settings()
         self.transcript = Transcript()
         self.deadline: float | None = None
+        self.transaction: Any = None
+        self.ended = False
         self.seen: list[happenings.Event] = []
         self.times: list[float] = []
 
@@ -57,6 +59,10 @@ class FakeDialogue:
         self.seen.append(event)
         self.times.append(now)
         return list(self.script(event))
+
+    def abandon(self) -> list[effects.Effect]:
+        self.ended = True
+        return []
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.seen if isinstance(event, kind)]

@@ -426,14 +426,24 @@ def test_another_addon_that_listens_is_asked(stage: Stage) -> None:
     assert len(stage.world.raised("smtp_message")) == 1
 
 
-def test_a_verdict_after_the_end_is_dropped(stage: Stage) -> None:
+def test_a_verdict_after_the_end_is_told_and_only_logged(stage: Stage) -> None:
+    """The dialogue waits for it to give the message's storage back."""
     stage.world.held_hooks = {"smtp_message"}
     stage.start()
     ask_verdict(stage)
     stage.say(effects.Close(Leg.CLIENT), effects.SessionEnded())
+    before = len(stage.world.commands)
+    stage.on[happenings.Judged] = [
+        effects.Send(Leg.CLIENT, b"250 late\r\n"),
+        effects.OpenUpstream(),
+        effects.Log(logging.WARNING, "in doubt"),
+    ]
     stage.world.answer(stage.world.held("smtp_message"))
 
-    assert stage.dialogue.of(happenings.Judged) == []
+    assert stage.dialogue.of(happenings.Judged) == [happenings.Judged("5f3a.1", None)]
+    (said,) = stage.world.commands[before:]
+    assert isinstance(said, commands.Log)
+    assert stage.ends == 1
 
 
 def test_a_reset_during_the_verdict_is_told_before_it(stage: Stage) -> None:
@@ -628,6 +638,53 @@ def test_the_log_of_an_exception_is_escaped(stage: Stage) -> None:
     assert "BrokenError" in stage.world.logged()
     assert "\x1b" not in stage.world.logged()
     assert "\r" not in stage.world.logged()
+
+
+def test_what_a_fault_cut_off_is_on_record(stage: Stage) -> None:
+    """The upstream has the mail and the client was not told: a duplicate may come."""
+    stage.start()
+    stage.say(
+        "nonsense",  # type: ignore[arg-type]
+        effects.TransactionEnded(ended_record()),
+        effects.Send(Leg.CLIENT, b"250 ok\r\n"),
+    )
+
+    assert b"250" not in stage.world.take(stage.client)
+    (line,) = [text for _, text in stage.world.logs if text.startswith("tx=")]
+    assert ' in_doubt="fault of ours after the final dot"' in line
+    assert 'reply="421 4.3.0 Internal error, closing connection"' in line
+    assert "5f3a.1: in doubt: fault of ours after the final dot" in stage.world.logged()
+
+
+def test_a_record_that_is_out_before_its_reply_is_doubted_in_the_log(
+    stage: Stage,
+) -> None:
+    stage.start()
+    stage.say(
+        effects.TransactionEnded(ended_record()),
+        "nonsense",  # type: ignore[arg-type]
+        effects.Send(Leg.CLIENT, b"250 ok\r\n"),
+    )
+
+    assert [text[:3] for _, text in stage.world.logs].count("tx=") == 1
+    assert "5f3a.1: in doubt: fault of ours after the final dot" in stage.world.logged()
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["log", "fault"])
+def test_addresses_are_kept_out_of_the_log(stage: Stage, broken: bool) -> None:
+    options = replace(stage.services.options, log_addresses="none")
+    stage.smtp.services = replace(stage.services, options=options)
+    stage.start()
+    if broken:
+
+        def script(event: happenings.Event) -> list[effects.Effect]:
+            raise BrokenError("550 <anna@d.example> unknown")
+
+        stage.dialogue.script = script
+    stage.say(effects.Log(logging.INFO, "upstream: 550 <anna@d.example> unknown"))
+
+    assert "anna" not in stage.world.logged()
+    assert "550 <hidden> unknown" in stage.world.logged()
 
 
 def test_nothing_is_done_after_an_exception(stage: Stage) -> None:

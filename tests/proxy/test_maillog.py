@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from smtpguard.model.disposition import Outcome
-from smtpguard.proxy.maillog import line, printable, shown
+from smtpguard.proxy.maillog import codes, line, printable, private, shown
 from tests.proxy.fakes import ended_record
 
 
@@ -49,7 +49,7 @@ def test_recipients_stand_with_their_replies() -> None:
 def test_doubt_stands_in_the_line() -> None:
     record = replace(ended_record(), in_doubt="client gone")
 
-    assert " in_doubt=client\\x20gone " in line(record, "full")
+    assert ' in_doubt="client gone" ' in line(record, "full")
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,12 @@ def test_doubt_stands_in_the_line() -> None:
     [
         ("x\r\ntx=1.1 disposition=relayed", "x\\r\\ntx=1.1 disposition=relayed"),
         ('x" rule="none', 'x\\" rule=\\"none'),
+        ('\xf6" rule="none\\', '\\xf6\\" rule=\\"none\\\\'),
         ("x\x1b]0;owned\x07", "x\\x1b]0;owned\\x07"),
         ("x\u202eexe.txt", "x\\u202eexe.txt"),
         ("j\xf6rg\udcff", "j\\xf6rg\\udcff"),
     ],
-    ids=["line break", "quote", "terminal", "bidi", "surrogate"],
+    ids=["line break", "quote", "quote beside others", "terminal", "bidi", "surrogate"],
 )
 def test_nothing_breaks_out_of_its_field(hostile: str, escaped: str) -> None:
     text = line(replace(ended_record(), reason=hostile), "full")
@@ -97,6 +98,51 @@ def test_no_address_is_left_in_a_private_line(mode: str) -> None:
     assert "client.example" not in text
     assert "example.org" not in text
     assert "rcpts=1" in text
+
+
+@pytest.mark.parametrize("mode", ["hashed", "none"])
+def test_words_that_may_quote_an_address_are_left_out(mode: str) -> None:
+    record = replace(
+        ended_record(),
+        reply="550 5.1.1 <b@example.org>: no such user",
+        reason="upstream says 550 <b@example.org>: no such user",
+    )
+    text = line(record, mode)  # type: ignore[arg-type]
+
+    assert text.endswith(' reply="550 5.1.1"')
+
+
+@pytest.mark.parametrize(
+    ("reply", "wanted"),
+    [
+        ("250 2.0.0 OK", "250 2.0.0"),
+        ("250 anna@d.example", "250"),
+        ("550 5.7.1x@d.example", "550"),
+        ("550 5.7.1@d.example", "550"),
+        ("550", "550"),
+        ("", ""),
+    ],
+)
+def test_the_codes_of_a_reply(reply: str, wanted: str) -> None:
+    assert codes(reply) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("550 <anna@d.example>: no", "550 <hidden>: no"),
+        ("to=a@b,c@d;e@f", "to=hidden,hidden;hidden"),
+        ("no address here", "no address here"),
+        ("@", "hidden"),
+    ],
+)
+def test_addresses_are_hidden_wherever_they_stand(text: str, wanted: str) -> None:
+    assert private(text, "none") == wanted
+    assert private(text, "full") == text
+
+
+def test_hashes_in_a_text_are_those_of_the_mail_log() -> None:
+    assert private("<A@x>", "hashed") == f"<{shown('a@x', 'hashed')}>"
 
 
 def test_the_null_sender_stays_what_it_is() -> None:

@@ -56,13 +56,6 @@ def test_a_hook_of_somebody_else_means_nothing(questions: Questions) -> None:
     assert questions.answered(other) is None
 
 
-def test_nothing_is_heard_after_the_questions_are_dropped(questions: Questions) -> None:
-    hook = questions.ask(NOOP)
-    questions.drop()
-
-    assert questions.answered(hook) is None
-
-
 def test_what_is_no_question_is_a_programming_error(questions: Questions) -> None:
     with pytest.raises(AssertionError, match="the dialogue wants"):
         questions.ask(effects.ContinueTls())

@@ -327,6 +327,20 @@ def test_smtp_by_connect_is_refused(hall: Hall, port: int, status: int | None) -
     assert (flow.response.status_code if flow.response else None) == status
 
 
+@pytest.mark.parametrize(("port", "status"), [(25, 403), (80, None)])
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_http_to_a_port_that_is_smtp_is_refused(
+    hall: Hall, method: bytes, port: int, status: int | None
+) -> None:
+    """A body of SMTP commands is a mail to a server that overlooks the header."""
+    flow = tflow.tflow(req=tutils.treq(method=method, port=port))
+    flow.request.stream = True
+    hall.sentinel.requestheaders(flow)
+
+    assert (flow.response.status_code if flow.response else None) == status
+    assert flow.request.stream is (status is None)
+
+
 # -- options of others -----------------------------------------------------------------
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mitmproxy.proxy import commands
 
-from smtpguard.proxy.sessionflow import UNRECORDED, SessionFlow
+from smtpguard.proxy import sessionflow
+from smtpguard.proxy.sessionflow import KEPT_ROWS, UNRECORDED, SessionFlow
 from tests.proxy.fakes import (
     HEARD,
     FakeDialogue,
@@ -88,8 +90,51 @@ def test_views_are_refreshed_after_a_transaction(tmp_path: Path) -> None:
     first = told.session.transaction(ended_record())
 
     assert names(first) == ["tcp_message"]
-    assert told.session.records == [ended_record()]
     assert told.recorder.told == ["transaction 5f3a.1", "update"]
+
+
+@pytest.mark.parametrize(
+    ("heard", "kept"), [(HEARD, 0), ([*HEARD, "smtp_end"], 1)], ids=["nobody", "heard"]
+)
+def test_records_are_kept_only_for_who_hears_of_them(
+    tmp_path: Path, heard: list[str], kept: int
+) -> None:
+    told = Told(tmp_path, heard)
+    told.session.transaction(ended_record())
+
+    assert told.session.records == [ended_record()] * kept
+
+
+def test_records_of_many_parts_are_cut_down(tmp_path: Path) -> None:
+    """A mail of a few KiB may have a thousand parts, a session any number of mails."""
+    told = Told(tmp_path, ["smtp_end"])
+    steps = KEPT_ROWS // 4
+    large = replace(
+        ended_record(), trace=({"n": 1},) * steps, report={"parts": [{}] * steps}
+    )
+    for _ in range(5):
+        told.session.transaction(large)
+
+    records = told.session.records
+    assert len(records) == 5
+    assert records[0] == large
+    assert records[-1] == replace(large, trace=(), report={})
+    assert sum(len(record.trace) for record in records) <= KEPT_ROWS
+
+
+def test_records_are_not_kept_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessionflow, "KEPT_RECORDS", 3)
+    told = Told(tmp_path, ["smtp_end"])
+    for number in range(5):
+        told.session.transaction(ended_record(f"5f3a.{number}"))
+
+    assert [record.id for record in told.session.records] == [
+        "5f3a.0",
+        "5f3a.1",
+        "5f3a.2",
+    ]
 
 
 def test_the_completion_of_another_hook_changes_nothing(tmp_path: Path) -> None:

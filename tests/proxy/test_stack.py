@@ -15,6 +15,7 @@ from smtpguard.model.reply import Reply
 from smtpguard.model.settings import ClientTls, ServerTls, Settings
 from smtpguard.proxy import stack
 from smtpguard.proxy.services import ClientGone
+from smtpguard.proxy.spool import BUDGET_OCTETS
 from tests.proxy.fakes import (
     HEARD,
     AllowAll,
@@ -60,6 +61,7 @@ class Session:
         services = new_services(
             tmp, self.world.clock, heard=heard, recorders=self.recorders
         )
+        self.memory = services.registry.memory
         session = new_session()
         session.reverse_name = "mx.example"
         self.ended = 0
@@ -272,6 +274,34 @@ def test_a_client_that_is_gone_ends_the_session_and_its_flow(make: Any) -> None:
     assert session.world.is_closed(session.context.server)
     assert session.ended == 1
     assert [hook.name for hook in session.world.hooks][-1] == "tcp_end"
+
+
+@pytest.mark.parametrize("how", ["reset", "fault"])
+def test_storage_comes_back_when_a_late_verdict_does(make: Any, how: str) -> None:
+    """Ninety clients that are reset at their dot would push all mails to the disk."""
+    session: Session = make(Settings(server_tls=ServerTls(starttls="none")))
+    session.world.held_hooks = {"smtp_message"}
+    session.from_server(b"220 mx.example ESMTP\r\n")
+    session.from_client(b"EHLO c.example\r\n")
+    session.from_server(b"250 mx.example\r\n")
+    session.from_client(b"MAIL FROM:<a@c.example>\r\n")
+    session.from_server(b"250 ok\r\n")
+    session.from_client(b"RCPT TO:<b@d.example>\r\n")
+    session.from_server(b"250 ok\r\n")
+    assert session.memory.left == BUDGET_OCTETS
+    session.from_client(b"DATA\r\nSubject: x\r\n\r\n.\r\n")
+    if how == "reset":
+        session.world.feed(ClientGone())
+    else:
+        for command in session.stack.smtp.fail(RuntimeError("planted")):
+            session.world._do(command)
+    assert session.memory.left < BUDGET_OCTETS
+    session.world.answer(session.world.held("smtp_message"))
+
+    assert session.ended == 1
+    assert session.memory.left == BUDGET_OCTETS
+    lines = [text for _, text in session.world.logs if text.startswith("tx=5f3a.1 ")]
+    assert len(lines) == 1
 
 
 def test_a_failed_client_handshake_leaves_nobody_hanging(make: Any) -> None:

@@ -207,6 +207,23 @@ def test_F6_controls_and_what_is_no_utf_8_are_501(path: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "argument",
+    [
+        b"TO:<karl.private@b..example>",
+        b"TO:karl.private@b.example",
+        b"TO:<karl.private@xn--zzzzzzz--.example>",
+        b"<karl.private@b.example>",
+        b"TO:<a@b.example> ORCPT=rfc822;karl.private\x7f",
+    ],
+    ids=["dots", "brackets", "domain", "prefix", "parameter"],
+)
+def test_what_is_refused_is_not_quoted(argument: bytes) -> None:
+    """The text goes to logs, which may have to hide addresses."""
+    assert "karl" not in str(refusal(argument))
+    assert "example" not in str(refusal(argument))
+
+
+@pytest.mark.parametrize(
     ("path", "fits"),
     [
         pytest.param(b"<" + b"a" * 64 + b"@b>", True, id="local-part-64"),

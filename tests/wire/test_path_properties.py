@@ -79,13 +79,15 @@ def test_P2_no_argument_makes_the_grammar_try_twice(
 ) -> None:
     def cost(times: int) -> float:
         argument = before + repeated * times + after
-        began = time.process_time()
-        for _ in range(3):
+        taken = []
+        for _ in range(5):
+            began = time.process_time()
             refusal(argument)
-        return time.process_time() - began
+            taken.append(time.process_time() - began)
+        return min(taken)  # what else the machine does is in the others
 
     cost(100)
-    small, large = max(cost(2000), 0.001), cost(16_000)
+    small, large = max(cost(2000), 0.0005), cost(16_000)
     assert large < 24 * small  # 8 times if linear, 64 times if quadratic
 
 

@@ -221,6 +221,6 @@ def upstream_lost(d: Dialogue, lost: UpstreamLost) -> Ending:
 
 
 def doubt(d: Dialogue, tx: Transaction, why: str) -> None:
-    """Note one of the three places where a duplicate cannot be excluded."""
+    """Note a place where a duplicate cannot be excluded."""
     tx.in_doubt = why
     d.log(f"{tx.id}: in doubt: {why}", logging.WARNING)

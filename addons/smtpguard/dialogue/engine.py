@@ -147,6 +147,16 @@ class Dialogue:
         out, self._out = self._out, []
         return out
 
+    def abandon(self) -> list[effects.Effect]:
+        """End without a word to anybody; return the effects not handed out yet.
+
+        For a fault of ours: whatever would go on from here may be the fault.
+        """
+        self._task = self._wait = None
+        self.ended = True
+        out, self._out = self._out, []
+        return out
+
     @property
     def deadline(self) -> float | None:
         """When ``Woke`` is due; None once the session has ended."""

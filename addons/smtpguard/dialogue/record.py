@@ -30,7 +30,7 @@ class TransactionRecord:
     action: str = ""
     reason: str = ""
     in_doubt: str = ""
-    """Which of the three places of contract 2.1 it was, "" almost always."""
+    """Which of the places of contract 2.1 it was, "" almost always."""
     trace: tuple[dict[str, Any], ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
     """``parts``, ``defects``, ``findings`` as the judge reported them."""

@@ -24,7 +24,8 @@ from smtpguard.dialogue import effects
 from smtpguard.dialogue import events as happenings
 from smtpguard.model.reply import Reply
 from smtpguard.model.session import Leg
-from smtpguard.proxy import hooks, maillog
+from smtpguard.proxy import hooks, maillog, salvage
+from smtpguard.proxy.alarm import Alarm
 from smtpguard.proxy.questions import Questions
 from smtpguard.proxy.services import ClientGone, Drain, Drained, StopRequested
 from smtpguard.proxy.sessionflow import SessionFlow
@@ -45,10 +46,6 @@ if TYPE_CHECKING:
 
 
 INTERNAL_ERROR = Reply.make(421, "4.3.0", "Internal error, closing connection")
-_SHORTEST_TIMER = 0.01
-"""Seconds; a deadline that stays in the past must not keep the process busy."""
-_TIMER_SLACK = 0.001
-"""Seconds by which a timer may be early or late without a new one being worth it."""
 
 
 class SmtpLayer(layer.Layer):
@@ -81,8 +78,11 @@ class SmtpLayer(layer.Layer):
         self._opening: commands.OpenConnection | None = None
         self._questions = Questions(self.session)
         self._draining: Drain | None = None
-        self._timer: commands.RequestWakeup | None = None
-        self._timer_at = 0.0
+        self._alarm = Alarm(services.clock)
+        self._batch: list[effects.Effect] = []
+        """What the dialogue wanted last."""
+        self._done = 0
+        """How much of it is carried out."""
 
     # -- events ----------------------------------------------------------------------
 
@@ -145,13 +145,11 @@ class SmtpLayer(layer.Layer):
         yield from self._drive(happenings.TlsFinished(leg, event.facts, event.reply))
 
     def _woken(self, event: events.Wakeup) -> layer.CommandGenerator[None]:
-        if event.command is self._timer:
-            self._timer = None
         due = self.dialogue.deadline
-        if due is not None and self.services.clock() >= due - _TIMER_SLACK:
+        if self._alarm.is_due(event, due):
             yield from self._drive(happenings.Woke())
         else:
-            yield from self._set_timer()
+            yield from self._alarm.set(due)
 
     def _answered(self, event: events.HookCompleted) -> layer.CommandGenerator[None]:
         answer = self._questions.answered(event.command)
@@ -213,12 +211,13 @@ class SmtpLayer(layer.Layer):
         finally:
             self._busy = False
         if not self.ended:
-            yield from self._set_timer()
+            yield from self._alarm.set(self.dialogue.deadline)
 
     def _carry_out(
         self, todo: Iterable[effects.Effect]
     ) -> layer.CommandGenerator[None]:
-        for effect in todo:
+        self._batch, self._done = list(todo), 0
+        for effect in self._batch:
             if isinstance(effect, effects.Send):
                 if effect.leg not in self._closed:
                     yield commands.SendData(self._conn(effect.leg), effect.data)
@@ -226,9 +225,11 @@ class SmtpLayer(layer.Layer):
                 yield from carry_out(self, effect)
             else:
                 yield from self._ask(effect)
+            self._done += 1
 
     def _log(self, effect: effects.Log) -> layer.CommandGenerator[None]:
-        yield commands.Log(maillog.printable(effect.text), effect.level)
+        text = maillog.private(effect.text, self.services.options.log_addresses)
+        yield commands.Log(maillog.printable(text), effect.level)
 
     def _close(self, effect: effects.Close) -> layer.CommandGenerator[None]:
         yield from self._close_leg(effect.leg)
@@ -310,23 +311,6 @@ class SmtpLayer(layer.Layer):
                 self._opening = None
             yield commands.CloseConnection(self._conn(leg))
 
-    def _set_timer(self) -> layer.CommandGenerator[None]:
-        """Have us woken at the deadline.
-
-        A wakeup cannot be taken back: a later deadline keeps the one that is set, which
-        then sets the next, so that there is about one at any time.
-        """
-        due = self.dialogue.deadline
-        if due is None:
-            return
-        if self._timer is not None and self._timer_at <= due + _TIMER_SLACK:
-            return
-        self._timer = commands.RequestWakeup(
-            max(_SHORTEST_TIMER, due - self.services.clock())
-        )
-        self._timer_at = due
-        yield self._timer
-
     def _conn(self, leg: Leg) -> connection.Connection:
         return self.context.client if leg is Leg.CLIENT else self.context.server
 
@@ -343,25 +327,42 @@ class SmtpLayer(layer.Layer):
 
     def _end(self, error: str | None = None) -> layer.CommandGenerator[None]:
         self.ended = True
-        self._questions.drop()
         yield from self._raise(self.session_flow.end(error))
 
     def _after_the_end(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Take nothing but the completion of the last hooks."""
-        if isinstance(event, events.HookCompleted):
-            yield from self._raise(self.session_flow.after(event.command))
+        """Take nothing but the completion of the last hooks, and late verdicts.
+
+        The message's storage is given back then, and a quarantined one is logged.
+        """
+        if not isinstance(event, events.HookCompleted):
+            return
+        late = self._questions.answered(event.command)
+        if isinstance(late, happenings.Judged):
+            for effect in self.dialogue.handle(late, self.services.clock()):
+                if isinstance(effect, effects.Log):
+                    yield from self._log(effect)
+        yield from self._raise(self.session_flow.after(event.command))
 
     def fail(self, error: BaseException) -> layer.CommandGenerator[None]:
         """End the session because of a fault of ours: 421, both legs closed, logged."""
-        yield commands.Log(f"SMTP session failed: {maillog.describe(error)}", ERROR)
+        text = f"SMTP session failed: {maillog.describe(error)}"
+        addresses = self.services.options.log_addresses
+        yield commands.Log(maillog.private(text, addresses), ERROR)
         if Leg.CLIENT not in self._closed:
             yield commands.SendData(self.context.client, INTERNAL_ERROR.to_octets())
         yield from self.abandon(error)
 
     def abandon(self, error: BaseException) -> layer.CommandGenerator[None]:
-        """Close both legs without a word and end the flow with an error."""
+        """Close both legs without a word and end the flow with an error.
+
+        What was under way gets its record, in doubt where the upstream may have it.
+        """
         yield from self._close_leg(Leg.CLIENT)
         yield from self._close_leg(Leg.UPSTREAM)
+        batch, self._batch = self._batch, []
+        saved = salvage.break_off(self.dialogue, batch, self._done, INTERNAL_ERROR)
+        for effect in saved:
+            yield from self._DOERS[type(effect)](self, effect)
         if not self.ended:
             yield from self._end(f"smtpguard failed: {type(error).__name__}")
 

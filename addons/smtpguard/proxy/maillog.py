@@ -7,6 +7,7 @@ quote in an address must not make a second line or a second field (attacks P1).
 from __future__ import annotations
 
 import hashlib
+import re
 import traceback
 from typing import TYPE_CHECKING, Literal
 
@@ -17,27 +18,35 @@ if TYPE_CHECKING:
 
 type Addresses = Literal["full", "hashed", "none"]
 
+_CODES = re.compile(r"[2-5][0-9]{2}(?: [245]\.[0-9]{1,3}\.[0-9]{1,3}(?![^ ]))?")
+_WORDS = re.compile(r"([\s<>()\[\]{},;:=\"']+)")
+
 
 def line(record: TransactionRecord, addresses: Addresses) -> str:
-    """Return the log line of a transaction that has ended."""
+    """Return the log line of a transaction that has ended.
+
+    Words of the upstream and of a rule's reason may quote addresses: unless these may
+    be shown in full, a reply is its codes and there is no reason.
+    """
+    full = addresses == "full"
     fields = [
-        ("tx", record.id),
-        ("client", record.client),
-        ("tls", record.tls),
-        ("from", f"<{shown(record.mail_from, addresses)}>"),
-        ("to", _recipients(record, addresses)),
+        ("tx", _bare(record.id)),
+        ("client", _bare(record.client)),
+        ("tls", _bare(record.tls)),
+        ("from", _bare(f"<{shown(record.mail_from, addresses)}>")),
+        ("to", _bare(_recipients(record, addresses))),
         ("rcpts", str(len(record.rcpt_to))),
         ("size", str(record.size)),
-        ("policy", record.policy),
+        ("policy", _bare(record.policy)),
         ("disposition", str(record.outcome)),
-        ("rule", record.rule),
-        ("action", record.action),
-        ("in_doubt", record.in_doubt),
+        ("rule", _bare(record.rule)),
+        ("action", _bare(record.action)),
+        ("in_doubt", _quoted(record.in_doubt)),
         ("duration", f"{record.duration:.3f}"),
-        ("reply", _quoted(record.reply)),
-        ("reason", _quoted(record.reason)),
+        ("reply", _quoted(record.reply if full else codes(record.reply))),
+        ("reason", _quoted(record.reason if full else "")),
     ]
-    return " ".join(f"{name}={_bare(value)}" for name, value in fields if value)
+    return " ".join(f"{name}={value}" for name, value in fields if value)
 
 
 def shown(address: str, addresses: Addresses) -> str:
@@ -51,6 +60,24 @@ def shown(address: str, addresses: Addresses) -> str:
     if addresses == "none":
         return "hidden"
     return hashlib.sha256(address.lower().encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def codes(reply: str) -> str:
+    """Return the code of a reply, and its enhanced code where it has one."""
+    found = _CODES.match(reply)
+    return found[0] if found else ""
+
+
+def private(text: str, addresses: Addresses) -> str:
+    """Return text for the log with each mail address in it as it may be shown.
+
+    An address is what stands around an ``@`` up to the next blank or bracket.
+    """
+    if addresses == "full" or "@" not in text:
+        return text
+    return "".join(
+        shown(word, addresses) if "@" in word else word for word in _WORDS.split(text)
+    )
 
 
 def printable(text: str) -> str:
@@ -76,10 +103,11 @@ def _recipients(record: TransactionRecord, addresses: Addresses) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if text else ""
+    """Return text in quotes, as ASCII: a quote or backslash in it has one before it."""
+    escaped = text.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return '"' + escaped.replace('"', '\\"') + '"' if text else ""
 
 
 def _bare(value: str) -> str:
-    """Escape, and keep spaces inside quotes only."""
-    safe = printable(value)
-    return safe if safe.startswith('"') else safe.replace(" ", "\\x20")
+    """Return a value that stands without quotes, and so has no space in it."""
+    return printable(value).replace(" ", "\\x20")

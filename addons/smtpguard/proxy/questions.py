@@ -1,7 +1,7 @@
 """What the dialogue asks others: its effects as hooks, their answers as its events.
 
-An answer counts once and only for the session it was asked in; what comes after the
-session's end is dropped with the object.
+An answer counts once and only for the session it was asked in. A verdict is waited for
+after the session's end as well: until then the judge reads the message's storage.
 """
 
 from __future__ import annotations
@@ -49,10 +49,6 @@ class Questions:
         """Return what a completed hook means; None if it is none of ours."""
         to_event = self._open.pop(hook, None)
         return to_event(hook.args()[0]) if to_event else None
-
-    def drop(self) -> None:
-        """Listen to no answer any more."""
-        self._open.clear()
 
     def _ask_verdict(self, effect: effects.AskVerdict) -> commands.StartHook:
         transaction = effect.transaction

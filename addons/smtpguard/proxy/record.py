@@ -40,7 +40,7 @@ MAIL_OCTETS: Final = 16 * 1024 * 1024
 """What is kept of all mails of one session together."""
 DIALOGUE_OCTETS: Final = 2 * 1024 * 1024
 """Commands and replies that are kept of one session: some ten thousand mails."""
-REPORTED_ROWS: Final = 100_000
+REPORTED_ROWS: Final = 20_000
 """Parts and trace steps that the records of one session's transactions tell of."""
 REFRESH_SECONDS: Final = 2.0
 DISTINCT: Final = 100

@@ -18,7 +18,8 @@ from mitmproxy.proxy import mode_specs
 
 from smtpguard.options import DEFAULT_PORTS, misspelt
 from smtpguard.proxy import entry
-from smtpguard.proxy.maillog import describe
+from smtpguard.proxy.maillog import describe, printable
+from smtpguard.proxy.moment import NobodyOnDutyError, RulesOfTheMoment
 from smtpguard.proxy.pacing import Transports, close_leftover, handler_of
 from smtpguard.proxy.record import Recorder
 from smtpguard.proxy.registry import Registry
@@ -65,6 +66,8 @@ class Sentinel:
 
     def __init__(self) -> None:
         self.registry = Registry()
+        self.rules = RulesOfTheMoment(self._decider)
+        """Asks whoever is on duty then; undecided while nobody is."""
         self._guard: Guard | None = None
         self._ports = DEFAULT_PORTS
         self._faults: list[str] = []
@@ -166,6 +169,17 @@ class Sentinel:
             logger.warning("CONNECT to port %d refused: SMTP", flow.request.port)
             flow.response = http.Response.make(403, "SMTP is not relayed by CONNECT")
 
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Refuse HTTP to a port that is SMTP: its body may be a dialogue, unread.
+
+        Before the request hook: a streamed body would be under way by then.
+        """
+        if flow.request.port in self._ports:
+            what = f"{flow.request.method} to port {flow.request.port}"
+            logger.warning("%s refused: SMTP", printable(what))
+            flow.request.stream = False
+            flow.response = http.Response.make(403, "SMTP is not relayed by HTTP")
+
     def _guard_on_duty(self) -> Guard | None:
         if self._guard is None or self._faults or self.registry.stopping:
             logger.warning("SMTP client refused: no rules to judge by")
@@ -201,6 +215,12 @@ class Sentinel:
             left = len(self.registry.entries)
             logger.warning("%d SMTP sessions are cut off by the end", left)
 
+    def _decider(self) -> Decider:
+        """Return the rules of whoever is on duty now. Raises NobodyOnDutyError."""
+        if self._guard is None:
+            raise NobodyOnDutyError("no rules to judge by")
+        return self._guard.decider
+
     def _judge_at_once(self, data: SmtpMessageData) -> bool:
         """Have whoever is on duty now judge a message, if that takes no time.
 
@@ -221,7 +241,7 @@ class Sentinel:
             options=guard.options,
             pacing=Transports(found.client),
             make_recorder=Recorder,
-            decider=guard.decider,
+            decider=self.rules,
             judge_at_once=self._judge_at_once,
             heard=self.registry.listeners.heard(),
         )

@@ -2,12 +2,14 @@
 
 As mitmproxy's own TCP layer: ``tcp_start`` once, ``tcp_end`` or ``tcp_error`` once, and
 in between ``tcp_message`` for a whole mail and never for a line. ``smtp_end`` comes
-before the flow's end, so that what it adds is saved. A fault in the record costs the
-record and nothing else.
+before the flow's end, so that what it adds is saved; what it is told of is kept only
+where somebody hears it, and only so much. A fault in the record costs the record and
+nothing else.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from logging import getLogger
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
 
 logger = getLogger(__name__)
 
+KEPT_RECORDS = 10_000
+"""Transactions of one session that ``smtp_end`` is told of."""
+KEPT_ROWS = 10_000
+"""Recipients, parts, findings and trace steps that these records hold together; what
+follows is kept without parts and trace. A step takes 1 to 2 KiB, a mail may have
+thousands."""
 UNRECORDED = 64
 """Lines that wait in the transcript until the flow is brought up to date: one flow
 message for many lines, and no more memory than a mail's dialogue needs."""
@@ -46,6 +54,7 @@ class SessionFlow:
     ) -> None:
         self.flow = tcp.TCPFlow(context.client, context.server, live=True)
         self.records: list[TransactionRecord] = []
+        self._rows = 0
         self._dialogue = dialogue
         self._heard = services.heard
         self._recorder = services.make_recorder(self.flow, services.options)
@@ -66,11 +75,23 @@ class SessionFlow:
 
     def transaction(self, record: TransactionRecord) -> commands.StartHook | None:
         """Take a transaction's outcome; return the hook that refreshes views."""
-        self.records.append(record)
+        if "smtp_end" in self._heard:
+            self._keep(record)
         self._safely(lambda: self._recorder.transaction(record))
         if self.update(now=True) and "tcp_message" in self._heard:
             return tcp_layer.TcpMessageHook(self.flow)
         return None
+
+    def _keep(self, record: TransactionRecord) -> None:
+        """Keep a record for ``smtp_end``, cut down once there are many."""
+        if len(self.records) >= KEPT_RECORDS:
+            return
+        lists = (value for value in record.report.values() if isinstance(value, list))
+        rows = len(record.trace) + sum(len(value) for value in lists)
+        if self._rows + rows > KEPT_ROWS:
+            rows, record = 0, replace(record, trace=(), report={})
+        self._rows += rows + len(record.rcpt_to)
+        self.records.append(record)
 
     def end(self, error: str | None = None) -> commands.StartHook | None:
         """Complete the flow; return the first of the last hooks.

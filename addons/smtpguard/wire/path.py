@@ -49,6 +49,11 @@ _NOT_TEXT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 class _Unparsable(Exception):  # noqa: N818  never leaves this module
     """The text is no path; its message says where it stops being one."""
 
+    def __init__(self, text: str, discreet: str = "") -> None:
+        super().__init__(text)
+        self.discreet = discreet or text
+        """The same without a letter of the address, which logs may have to hide."""
+
 
 class _Parsed(NamedTuple):
     mailbox: Mailbox | None
@@ -103,10 +108,7 @@ def parse_mailbox(text: str) -> Mailbox:
 
 def _parse_path(argument: bytes, prefix: bytes, bad_path: Reply) -> Path:
     if argument[: len(prefix)].upper() != prefix:
-        raise ProtocolError(
-            f"no {prefix.decode('ascii')} in {printable(argument[:64])}",
-            replies.SYNTAX,
-        )
+        raise ProtocolError(f"no {prefix.decode('ascii')}", replies.SYNTAX)
     # One space after the colon is against RFC 5321 3.3 but common and unambiguous.
     written = argument[len(prefix) :].removeprefix(b" ")
     text = written.decode("utf-8", "surrogateescape")
@@ -117,13 +119,8 @@ def _parse_path(argument: bytes, prefix: bytes, bad_path: Reply) -> Path:
         if rest and not rest.startswith(" "):
             _stop(text, parsed.end)
     except _Unparsable as error:
-        raise _refusal(argument, error, bad_path) from None
+        raise ProtocolError(f"unparsable path: {error.discreet}", bad_path) from None
     return Path(parsed.mailbox, _parse_parameters(rest), parsed.routed)
-
-
-def _refusal(argument: bytes, error: _Unparsable, reply: Reply) -> ProtocolError:
-    text = f"unparsable path {printable(argument[:300])}: {error}"
-    return ProtocolError(text, reply)
 
 
 def _parse_bracketed(text: str, *, nullable: bool) -> _Parsed:
@@ -163,7 +160,7 @@ def _parse_mailbox(
     try:
         normal = normalise_domain(domain[0])
     except ValueError as error:
-        raise _Unparsable(str(error)) from None
+        raise _Unparsable(str(error), "bad domain") from None
     octets = f"{local[0]}@{domain[0]}".encode()
     return Mailbox(octets, _unquote(local[0]), normal), domain.end()
 
@@ -182,8 +179,8 @@ def _parse_parameters(rest: str) -> tuple[Parameter, ...]:
             continue
         found = _PARAMETER.match(written)
         if found is None:
-            shown = printable(written[:64].encode("utf-8", "surrogateescape"))
-            raise ProtocolError(f"bad parameter {shown}", replies.SYNTAX)
+            # Its value may be an address (ORCPT, AUTH).
+            raise ProtocolError("bad parameter", replies.SYNTAX)
         parameters.append(Parameter(found[1].upper(), found[2]))
     return tuple(parameters)
 
@@ -196,4 +193,5 @@ def _check_text(text: str) -> None:
 
 def _stop(text: str, offset: int) -> NoReturn:
     shown = printable(text[offset : offset + 16].encode("utf-8", "surrogateescape"))
-    raise _Unparsable(f"unexpected {shown or 'end'} at {offset}")
+    text = f"unexpected {shown or 'end'} at {offset}"
+    raise _Unparsable(text, f"nothing that fits at {offset}")
