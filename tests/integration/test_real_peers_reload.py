@@ -39,7 +39,7 @@ OPEN = PLAIN.replace(REFUSED, SOMETIMES)
 CLOSED = PLAIN
 """Does not."""
 BROKEN = OPEN.replace("action: allow", "action: alow")
-LOADED = "rules loaded: 1 policies"
+LOADED = "rules loaded, digest "
 SWITCHES = 20
 
 
