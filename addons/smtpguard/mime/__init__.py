@@ -7,6 +7,7 @@ stays as it was received. Knows no SMTP, no rules, no files.
 """
 
 from smtpguard.mime.defects import Defect, Kind
+from smtpguard.mime.effort import is_quick
 from smtpguard.mime.header import Field
 from smtpguard.mime.limits import Limits
 from smtpguard.mime.notice import Notice, Variables, deny_message, unknown_variables
@@ -32,6 +33,7 @@ __all__ = [
     "Variables",
     "apply",
     "deny_message",
+    "is_quick",
     "outline",
     "outline_defects",
     "parse",
