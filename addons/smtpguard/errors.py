@@ -1,7 +1,9 @@
-"""The error taxonomy: who raises what, and who handles it.
+"""The error taxonomy: what is raised on purpose, by whom, and who handles it.
 
 Malformed MIME is not an error but data (``mime.defects``). A programming error stays
-the builtin exception it is, and ends as "undecided", which is ``451 4.3.0``.
+the builtin exception it is: where rules or a judge raise it, it ends as "undecided"
+(``451 4.3.0``), in our own layers as ``421 4.3.0`` (contract 2.2). What a package
+raises for itself alone is not here (``dialogue.waits``, ``policy.patterns`` ...).
 """
 
 from __future__ import annotations
@@ -15,19 +17,25 @@ if TYPE_CHECKING:
 
 
 class SmtpGuardError(Exception):
-    """Base of every error that smtpguard raises on purpose."""
+    """Base of the errors that leave their package.
+
+    Raised itself by ``inspecting``, ``workers`` and ``authority`` for what cannot be
+    done as it was asked; the CLI prints its text and exits with 2.
+    """
 
 
 class ProtocolError(SmtpGuardError):
-    """A peer broke SMTP; carries the reply that tells it so.
+    """A peer broke SMTP; carries the reply that tells the client so.
 
-    Raised by ``wire`` only, handled by ``dialogue`` only.
+    Raised by ``wire`` for what cannot be read, by ``dialogue`` for what may not stand
+    where it stands. ``dialogue`` answers it; ``replay``, which reads what was said
+    once, takes it for something that is no command or reply.
     """
 
     def __init__(self, text: str, reply: Reply, *, closes: bool = False) -> None:
         super().__init__(text)
         self.reply = reply
-        """What to answer (or, for an upstream's fault, what to tell the client)."""
+        """What to answer; of an upstream's fault, what its loss means to the client."""
         self.closes = closes
         """True where nothing that follows can be trusted to be in step."""
 
@@ -35,7 +43,9 @@ class ProtocolError(SmtpGuardError):
 class RulesError(SmtpGuardError):
     """A rule file does not load; carries every problem that was found.
 
-    Raised by ``policy``; ends as ``OptionsError`` in the addon, exit 1 in the CLI.
+    Raised by ``policy``, and by ``loading`` for certificates that are of no use. Ends
+    as ``OptionsError`` in the addon at start, in the log at a reload, as a line for
+    each problem in the CLI.
     """
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
@@ -44,7 +54,7 @@ class RulesError(SmtpGuardError):
 
 
 class ReplayError(SmtpGuardError):
-    """A recording cannot be read; the text names file and position.
+    """A recording or script cannot be read, or smtpguard says something else than it.
 
-    Raised by ``replay``, shown as one line by the CLI.
+    The text names file and place. Raised by ``replay``, shown as one line by the CLI.
     """

@@ -164,6 +164,19 @@ def test_no_answer_about_a_command_is_451_and_decides_no_later_one() -> None:
     assert lines(memory.client_heard) == ["550 5.7.1 no help"]
 
 
+@pytest.mark.parametrize("said", ["RSET x", "DATA x", "QUIT x", "VRFY", "EHLO"])
+def test_others_see_a_command_whose_argument_is_wrong_too(said: str) -> None:
+    """Whoever counts or refuses commands must not miss those that we refuse."""
+    memory = forget_heard(connected(session(ask_commands=True)))
+    memory.from_client(said.encode() + b"\r\n")
+    asked = memory.take(effects.AskCommand)
+    assert asked is not None
+    assert asked.command.line == said.encode()
+    assert not memory.client_heard
+    memory.feed(events.CommandJudged(None))
+    assert lines(memory.client_heard) == ["501 5.5.4 Syntax error in arguments"]
+
+
 def test_verbs_that_nobody_handles_are_not_asked_about() -> None:
     memory = forget_heard(connected(session(ask_commands=True)))
     memory.from_client(b"XFOO\r\n")

@@ -106,6 +106,14 @@ def test_a_client_behind_an_smtp_proxy_is_told_of_by_its_own_words() -> None:
     assert lines(memory.client_heard)[0] == "250-mx.example"
 
 
+def test_a_client_of_ipv4_on_an_ipv6_socket_is_told_of_as_ipv4() -> None:
+    facts = new_facts(client=("::ffff:192.0.2.1", 50000))
+    memory = xclient(session(Rules(Settings(identity="xclient")), facts=facts))
+    assert lines(memory.upstream_heard) == [
+        "XCLIENT ADDR=192.0.2.1 PROTO=ESMTP HELO=c.example"
+    ]
+
+
 def test_xclient_is_said_once_a_connection() -> None:
     memory = xclient(session(Rules(Settings(identity="xclient"))))
     memory.from_upstream(b"220 mx.example\r\n")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from smtpguard.dialogue import effects, events
+from smtpguard.dialogue import Transaction, effects, events
 from smtpguard.model.content import Edited, MemorySpool
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.model.reply import Reply
@@ -15,9 +15,24 @@ from smtpguard.model.session import Leg
 from smtpguard.model.settings import Settings
 from smtpguard.replay.memory import MemorySession
 from tests.dialogue.peers import Rules, enveloped, forget_heard, greeted, lines, session
+from tests.dialogue.world import Watched
 
 
 MESSAGE = b"Subject: x\r\n\r\nhi\r\n"
+LARGE = (b"x" * 998 + b"\r\n") * 600
+CHUNKING = b"250-mx.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n"
+
+
+class Pieces:
+    """Content in given pieces."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+        self.size = sum(map(len, pieces))
+        self.reads = 0
+
+    def chunks(self) -> Iterator[bytes]:
+        yield from self._pieces
 
 
 def asked_for_verdict(rules: Rules | None = None, **options: object) -> MemorySession:
@@ -136,7 +151,7 @@ def test_a_verdict_after_its_time_changes_nothing_and_gives_the_storage_back() -
 
 
 def test_a_quarantine_whose_client_is_gone_is_in_doubt() -> None:
-    """The third place of contract 2.1."""
+    """In the log alone: its record is closed by then (contract 2.1)."""
     memory = asked_for_verdict()
     asked = memory.take(effects.AskVerdict)
     assert asked is not None
@@ -158,6 +173,151 @@ def test_storage_is_given_back_with_the_answer() -> None:
     )
     assert asked.transaction.content is not None
     assert asked.transaction.content.size == 0
+
+
+# -- who may have the message ---------------------------------------------------------
+
+
+def sent_up(*pieces: bytes, **options: Any) -> tuple[MemorySession, Transaction]:
+    """Have a message of such pieces sent up after a 354, as far as it goes."""
+    memory = asked_for_verdict(**options)
+    asked = memory.take(effects.AskVerdict)
+    assert asked is not None
+    assert not asked.transaction.handed_over
+    content = Pieces(list(pieces or [MESSAGE]))
+    said = Disposition(Outcome.MODIFIED, content=content)
+    memory.feed(events.Judged(asked.transaction.id, said))
+    assert lines(memory.upstream_heard) == ["DATA"]
+    assert not asked.transaction.handed_over
+    memory.from_upstream(b"354 go\r\n")
+    return memory, asked.transaction
+
+
+def test_the_upstream_may_have_a_message_once_its_dot_is_out() -> None:
+    memory, tx = sent_up()
+    assert memory.upstream_heard.endswith(b"\r\n.\r\n")
+    assert tx.handed_over
+
+
+def test_it_has_not_got_a_message_whose_last_octets_are_not_out() -> None:
+    memory, tx = sent_up(LARGE, b"end\r\n", kind=Watched)
+    assert bytes(memory.upstream_heard) == LARGE
+    assert not tx.handed_over
+    memory.feed(events.Drained())
+    assert memory.upstream_heard.endswith(b"end\r\n.\r\n")
+    assert tx.handed_over
+
+
+def test_it_has_not_got_a_chunk_whose_last_octets_are_not_out() -> None:
+    memory = greeted(session(judge=None, kind=Watched), CHUNKING)
+    enveloped(memory).from_client(b"BDAT 1 LAST\r\nx")
+    asked = memory.take(effects.AskVerdict)
+    assert asked is not None
+    said = Disposition(Outcome.MODIFIED, content=Pieces([LARGE, b"end\r\n"]))
+    memory.feed(events.Judged(asked.transaction.id, said))
+    assert memory.upstream_heard.endswith(LARGE)
+    assert not asked.transaction.handed_over
+    memory.feed(events.Drained())
+    assert memory.upstream_heard.endswith(b"end\r\n")
+    assert asked.transaction.handed_over
+
+
+@pytest.mark.parametrize(
+    ("reply", "has"),
+    [(b"250 queued\r\n", True), (b"451 later\r\n", False), (b"554 no\r\n", False)],
+    ids=repr,
+)
+def test_what_the_upstream_says_settles_whether_it_has_it(
+    reply: bytes, has: bool
+) -> None:
+    memory, tx = sent_up()
+    memory.from_upstream(reply)
+    assert tx.ended
+    assert tx.handed_over is has
+    assert tx.in_doubt == ""
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "doubt"),
+    [
+        (events.Closed(Leg.UPSTREAM), "451 4.4.2", True),
+        (events.Received(Leg.UPSTREAM, b"what\r\n"), "451 4.4.2", True),
+        (events.Received(Leg.UPSTREAM, b"354 again\r\n"), "451 4.4.2", True),
+        (events.Received(Leg.UPSTREAM, b"421 going\r\n"), "451 4.4.2", False),
+    ],
+    ids=["closed", "garbage", "nonsense", "421"],
+)
+def test_an_upstream_that_is_lost_may_have_it_unless_it_said_421(
+    event: events.Event, code: str, doubt: bool
+) -> None:
+    memory, tx = sent_up()
+    memory.feed(event)
+    assert lines(memory.client_heard)[0].startswith(code)
+    assert (tx.handed_over, bool(tx.in_doubt)) == (doubt, doubt)
+
+
+def test_an_upstream_that_is_silent_may_have_it() -> None:
+    memory, tx = sent_up()
+    memory.pass_time(571)
+    assert lines(memory.client_heard)[0].startswith("451 4.4.2")
+    assert (tx.handed_over, tx.in_doubt != "") == (True, True)
+
+
+def test_a_client_that_goes_does_not_change_who_has_it() -> None:
+    memory, tx = sent_up()
+    memory.feed(events.Closed(Leg.CLIENT, reset=True))
+    assert tx.handed_over
+    memory.from_upstream(b"554 no\r\n")
+    assert not tx.handed_over
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Disposition(Outcome.DISCARDED, Reply(250, (b"2.0.0 ok",))),
+        Disposition(Outcome.REJECTED, Reply(550, (b"5.7.1 no",))),
+        None,
+    ],
+    ids=["discarded", "rejected", "undecided"],
+)
+def test_nobody_has_a_message_that_never_went_up(said: Disposition | None) -> None:
+    memory = asked_for_verdict()
+    asked = memory.take(effects.AskVerdict)
+    assert asked is not None
+    memory.feed(events.Judged(asked.transaction.id, said))
+    assert asked.transaction.ended
+    assert not asked.transaction.handed_over
+
+
+def test_nobody_has_a_message_whose_data_was_refused() -> None:
+    memory = asked_for_verdict()
+    asked = memory.take(effects.AskVerdict)
+    assert asked is not None
+    memory.feed(events.Judged(asked.transaction.id, Disposition(Outcome.RELAYED)))
+    memory.from_upstream(b"554 no\r\n")
+    assert asked.transaction.ended
+    assert not asked.transaction.handed_over
+
+
+def test_nobody_has_a_message_whose_dot_a_fault_held_back() -> None:
+    """The dot leaves with all that one event brings about, or not at all."""
+
+    class Broken(Pieces):
+        def chunks(self) -> Iterator[bytes]:
+            self.reads += 1
+            if self.reads > 2:  # checked, sent, and then recorded
+                raise RuntimeError("a fault")
+            return super().chunks()
+
+    memory = asked_for_verdict(record_limit=1000)
+    asked = memory.take(effects.AskVerdict)
+    assert asked is not None
+    said = Disposition(Outcome.MODIFIED, content=Broken([MESSAGE]))
+    memory.feed(events.Judged(asked.transaction.id, said))
+    with pytest.raises(RuntimeError):
+        memory.from_upstream(b"354 go\r\n")
+    assert lines(memory.upstream_heard) == ["DATA"]
+    assert not asked.transaction.handed_over
 
 
 # -- storage that fails ---------------------------------------------------------------
@@ -268,8 +428,6 @@ def test_an_edit_of_a_binary_message_may_hold_anything() -> None:
 
 
 def test_hidden_texts_hide_a_refusal_within_the_message_too() -> None:
-    from tests.dialogue.world import Watched
-
     rules = Rules(Settings(hide_server=True))
     memory = enveloped(greeted(session(rules, kind=Watched)))
     memory.from_client(b"DATA\r\n" + (b"x" * 998 + b"\r\n") * 600 + b".\r\n")

@@ -8,13 +8,14 @@ from smtpguard.dialogue import events
 from smtpguard.dialogue.ending import (
     abort_transaction,
     end_transaction,
-    hidden,
+    passed_on,
     refused_as,
 )
 from smtpguard.model.disposition import Outcome
 from smtpguard.model.reply import Reply
 from smtpguard.model.session import Leg
-from tests.dialogue.peers import enveloped, greeted, session
+from smtpguard.model.settings import Settings
+from tests.dialogue.peers import Rules, connected, enveloped, greeted, session
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,12 @@ from tests.dialogue.peers import enveloped, greeted, session
     ids=str,
 )
 def test_a_hidden_reply_says_its_codes_alone(reply: Reply, shown: str) -> None:
-    assert str(hidden(reply)) == shown
+    hidden = session(Rules(Settings(hide_server=True)))
+    connected(hidden)
+    assert str(passed_on(hidden.dialogue, reply)) == shown
+    open_ = session()
+    connected(open_)
+    assert passed_on(open_.dialogue, reply) is reply
 
 
 def test_a_refusal_means_rejected_or_deferred() -> None:

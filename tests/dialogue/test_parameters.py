@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from smtpguard.dialogue.parameters import (
-    capabilities,
+    keeps_requiretls,
+    message_limit,
     requiretls_refusal,
     size_refusal,
     still_offered,
+    usable_extensions,
 )
 from smtpguard.model.session import TlsFacts
 from smtpguard.replay.memory import MemorySession
@@ -22,7 +26,19 @@ def knowing(*keywords: str) -> MemorySession:
 
 
 def test_without_an_upstream_nothing_can_be_asked_for() -> None:
-    assert dict(capabilities(session().dialogue).keywords) == {}
+    assert dict(usable_extensions(session().dialogue).keywords) == {}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "limit"),
+    [("SIZE 1000", 1000), ("SIZE 0", 5000), ("SIZE 6000", 5000), ("DSN", 5000)],
+)
+def test_the_largest_message_is_what_both_take(keyword: str, limit: int) -> None:
+    memory = knowing(keyword)
+    settings = memory.dialogue.settings
+    ours = replace(settings, limits=replace(settings.limits, message=5000))
+    memory.dialogue.settings = ours
+    assert message_limit(memory.dialogue) == limit
 
 
 @pytest.mark.parametrize(
@@ -48,6 +64,25 @@ def test_requiretls_needs_an_upstream_that_offers_it_and_verifies(
     path = parse_mail(b"FROM:<a@b.example> REQUIRETLS")
     wanted = replies.REQUIRETLS_NEEDED if refused else None
     assert requiretls_refusal(memory.dialogue, path) is wanted
+
+
+@pytest.mark.parametrize(
+    ("client", "upstream", "keeps"),
+    [
+        (True, TlsFacts("TLSv1.3", "x", "mx", "ok"), True),
+        (False, TlsFacts("TLSv1.3", "x", "mx", "ok"), False),
+        (True, TlsFacts("TLSv1.3", "x", "mx", ""), False),
+        (True, None, False),
+    ],
+    ids=["both", "client-in-clear", "not-verified", "upstream-in-clear"],
+)
+def test_requiretls_is_kept_by_both_legs_or_not_at_all(
+    client: bool, upstream: TlsFacts | None, keeps: bool
+) -> None:
+    memory = knowing("REQUIRETLS")
+    memory.dialogue.client.secure = client
+    memory.session.upstream_leg.tls = upstream
+    assert keeps_requiretls(memory.dialogue) is keeps
 
 
 @pytest.mark.parametrize(

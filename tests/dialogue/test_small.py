@@ -175,3 +175,15 @@ def test_xclient_that_cannot_be_read_is_501_and_changes_nothing(
     memory = identified(Rules(), b"XCLIENT " + argument)
     assert lines(memory.client_heard) == ["501 5.5.4 Syntax error in arguments"]
     assert memory.session.client == ("192.0.2.1", 50000)
+
+
+def test_a_mail_refused_before_xclient_excuses_no_recipient_behind_it() -> None:
+    memory = session(Rules(protocol="xclient"))
+    greeted(memory)
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\nXCLIENT ADDR=192.0.2.77\r\n")
+    memory.opened()
+    memory.from_upstream(b"220 mx.example\r\n")
+    memory.client_heard.clear()
+    memory.from_client(b"RCPT TO:<c@d.example>\r\n")
+    assert lines(memory.client_heard) == ["503 5.5.1 Bad sequence of commands"]
+    assert memory.dialogue.client.errors == 1

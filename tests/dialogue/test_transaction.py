@@ -19,7 +19,6 @@ def transaction() -> Transaction:
     path = parse_mail(b"FROM:<a@b.example>")
     return Transaction(
         "s1.1",
-        "s1",
         Envelope(path, path),
         Rules(),
         Settings(),

@@ -14,9 +14,9 @@ import pytest
 from smtpguard.dialogue import effects, events
 from smtpguard.model.session import Leg
 from smtpguard.replay.memory import MemorySession
-from smtpguard.replay.runscript import Chunking, _Run, octet_by_octet, run_script, whole
 from smtpguard.replay.script import Script, parse_script
 from tests.dialogue.peers import TRANSCRIPTS, reply, script_session
+from tests.replay.runscript import Chunking, _Run, octet_by_octet, run_script, whole
 
 
 ROWS = (

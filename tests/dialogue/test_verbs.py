@@ -53,6 +53,51 @@ def test_syntax_and_sequence_errors_count_and_policy_answers_do_not(
     assert memory.dialogue.client.errors == counted
 
 
+SYNTAX = "501 5.5.4 Syntax error in arguments"
+SEQUENCE = "503 5.5.1 Bad sequence of commands"
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        *((said, SYNTAX) for said in (b"EHLO", b"HELO", b"AUTH", b"VRFY")),
+        *((said, SYNTAX) for said in (b"STARTTLS x", b"DATA x", b"RSET x", b"QUIT x")),
+        (b"MAIL", SEQUENCE),
+        (b"XCLIENT", "550 5.7.1 Insufficient authorization"),
+        (b"ETRN", "502 5.5.1 Command not implemented"),
+    ],
+    ids=repr,
+)
+def test_an_argument_is_looked_at_before_the_place_where_it_alone_decides(
+    said: bytes, answer: str
+) -> None:
+    memory = enveloped(greeted(session()))
+    memory.from_client(said + b"\r\n")
+    assert lines(memory.client_heard) == [answer]
+    assert not memory.upstream_heard
+    memory.from_client(b"RCPT TO:<c@d.example>\r\n")
+    assert lines(memory.upstream_heard) == ["RCPT TO:<c@d.example>"]
+
+
+def test_rcpt_without_argument_is_out_of_place_first() -> None:
+    memory = greeted(session())
+    memory.from_client(b"RCPT\r\n")
+    assert lines(memory.client_heard) == [SEQUENCE]
+
+
+def test_bdat_without_argument_cannot_be_told_from_what_follows() -> None:
+    memory = enveloped(greeted(session()))
+    memory.from_client(b"BDAT\r\n")
+    assert lines(memory.client_heard) == [SYNTAX]
+    assert memory.ended
+
+
+def test_auth_without_argument_was_tried_all_the_same() -> None:
+    memory = greeted(session())
+    memory.from_client(b"AUTH\r\n1secret\r\n")
+    assert memory.log[-1] == "client: no command"
+
+
 def test_the_tenth_error_has_its_reply_and_then_421() -> None:
     memory = greeted(session())
     memory.from_client(b"XFOO\r\n" * 20)

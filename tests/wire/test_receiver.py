@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +8,7 @@ from smtpguard.errors import ProtocolError
 from smtpguard.wire import replies
 from smtpguard.wire.receiver import Receiver
 from tests.wire.feeding import cut, cuts, octet_by_octet, of_words, outcome
+from tests.wire.timing import LINEAR, slowdown
 
 
 LIMIT = 8
@@ -190,28 +189,20 @@ def test_F6_a_control_that_hides_a_command_closes(octets: bytes) -> None:
 
 
 def test_one_octet_at_a_time_costs_linear_time() -> None:
-    def cost(size: int) -> float:
+    def read(size: int) -> None:
         receiver = Receiver()
-        began = time.process_time()
         for _ in range(size):
             receiver.feed(b"x")
             assert receiver.next_line(size) is None
-        return time.process_time() - began
 
-    cost(1000)
-    small, large = cost(30_000), cost(240_000)
-    assert large < 24 * small  # 8 times if linear, 64 times if quadratic
+    assert slowdown(read, 30_000) < LINEAR
 
 
 def test_many_lines_in_one_segment_cost_linear_time() -> None:
-    def cost(lines: int) -> float:
+    def read(lines: int) -> None:
         receiver = Receiver()
         receiver.feed(b"NOOP\r\n" * lines)
-        began = time.process_time()
         while receiver.next_line(2048) is not None:
             pass
-        return time.process_time() - began
 
-    cost(1000)
-    small, large = cost(15_000), cost(120_000)
-    assert large < 24 * small
+    assert slowdown(read, 15_000) < LINEAR

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from smtpguard.errors import ProtocolError
 from smtpguard.model.reply import Reply
+from smtpguard.wire import replies
 from smtpguard.wire.receiver import Receiver
 from smtpguard.wire.reply import (
     MAX_REPLY_LINE,
@@ -29,7 +30,7 @@ def read(segments: list[bytes]) -> list[Reply | str]:
         while (reply := outcome(lambda: reader.next_reply(receiver))) is not None:
             if isinstance(reply, ProtocolError):
                 assert reply.closes
-                assert reply.reply.is_transient
+                assert reply.reply is replies.UPSTREAM_LOST
                 assert str(reply).isascii()
                 return [*found, GARBAGE]
             found.append(reply)

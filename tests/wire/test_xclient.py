@@ -19,14 +19,21 @@ def test_all_attributes_that_are_offered_are_sent() -> None:
         port=40000,
         helo="client.example",
         proto="ESMTP",
-        login="jörg x",
-        destaddr="2001:db8::2",
-        destport=25,
     ) == (
         b"XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=40000 PROTO=ESMTP "
-        b"HELO=client.example LOGIN=j+C3+B6rg+20x DESTADDR=IPV6:2001:db8::2 "
-        b"DESTPORT=25\r\n"
+        b"HELO=client.example LOGIN=[UNAVAILABLE] DESTADDR=[UNAVAILABLE] "
+        b"DESTPORT=[UNAVAILABLE]\r\n"
     )
+
+
+def test_a_name_outside_ascii_is_sent_as_xtext() -> None:
+    line = build(("ADDR", "HELO"), addr="::1", port=1, helo="jörg x", proto="SMTP")
+    assert line == b"XCLIENT ADDR=IPV6:::1 HELO=j+C3+B6rg+20x\r\n"
+
+
+def test_a_mapped_address_is_the_ipv4_client() -> None:
+    line = build(("ADDR",), addr="::ffff:192.0.2.1", port=1, helo="x", proto="SMTP")
+    assert line == b"XCLIENT ADDR=192.0.2.1\r\n"
 
 
 def test_only_attributes_that_are_offered_are_sent() -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import bringup
-from smtpguard.dialogue.ending import hidden
-from smtpguard.dialogue.exchange import ask, usable
-from smtpguard.dialogue.hello import capabilities, what
+from smtpguard.dialogue.ending import passed_on
+from smtpguard.dialogue.exchange import ask, capabilities, usable
+from smtpguard.dialogue.hello import what
 from smtpguard.dialogue.lines import next_line
 from smtpguard.dialogue.waits import Hangup, Task, UpstreamLost
 from smtpguard.errors import ProtocolError
@@ -30,9 +30,6 @@ AUTH_POSITIVE = frozenset({235, 334})
 
 def auth(d: Dialogue, command: Command) -> Task[None]:
     """Pass an AUTH exchange through, line by line."""
-    d.client.auth_seen = True
-    if not command.argument:
-        raise ProtocolError("AUTH without mechanism", replies.SYNTAX)
     if d.transaction is not None or not d.session.helo or d.session.authenticated:
         raise ProtocolError("AUTH out of place", replies.BAD_SEQUENCE)
     refusal = yield from auth_refusal(d, command)
@@ -45,7 +42,7 @@ def auth(d: Dialogue, command: Command) -> Task[None]:
         d.log(f"upstream: {lost.reason}")
         d.answer(replies.AUTH_UNAVAILABLE)
         return
-    d.answer(hidden(reply) if d.settings.hide_server else reply)
+    d.answer(passed_on(d, reply))
     d.session.authenticated = reply.code == 235
 
 

@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import effects, encryption
-from smtpguard.dialogue.exchange import ask, leave, usable
+from smtpguard.dialogue.exchange import ask, capabilities, leave, usable
 from smtpguard.dialogue.upstream import Upstream
 from smtpguard.dialogue.waits import Expired, Hangup, Task, TlsFailed, UpstreamLost
 from smtpguard.wire import Capabilities, proxyprotocol, replies, xclient
@@ -118,9 +118,8 @@ def identify(d: Dialogue) -> Task[None]:
         return
     if d.client.identity_awaited:
         return
-    capabilities = upstream.capabilities
     command = xclient.build(
-        capabilities.parameters("XCLIENT") if capabilities else (),
+        capabilities(d).parameters("XCLIENT"),
         addr=d.session.client[0],
         port=d.session.client[1],
         helo=d.session.helo,

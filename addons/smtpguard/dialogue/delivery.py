@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import effects
-from smtpguard.dialogue.ending import end_transaction, hidden, refused_as
+from smtpguard.dialogue.ending import end_transaction, passed_on, refused_as
 from smtpguard.dialogue.exchange import leave, reply_to, reset, settled
 from smtpguard.dialogue.keepalive import wait_keeping
 from smtpguard.dialogue.redial import restore
@@ -180,7 +180,7 @@ def deliver(
         return Ending(Outcome.DEFERRED, replies.UNDECIDED, str(error))
     finally:
         d.cap = NEVER
-    said = hidden(reply) if d.settings.hide_server else reply
+    said = passed_on(d, reply)
     if not reply.is_positive:
         return Ending(refused_as(reply), said, f"upstream says {reply}")
     if d.client.reset:
@@ -198,12 +198,15 @@ def final_reply(d: Dialogue, tx: Transaction, request: Request) -> Task[Reply]:
     """Wait for the reply to the final dot, whether or not the client still waits."""
     upstream = d.upstream
     assert upstream is not None
+    tx.handed_over = True
     try:
         reply = yield from reply_to(d, request, shielded=True)
     except (Expired, UpstreamLost):
-        if not upstream.said_goodbye:
+        tx.handed_over = not upstream.said_goodbye
+        if tx.handed_over:
             doubt(d, tx, "upstream silent after the final dot")
         raise
+    tx.handed_over = reply.is_positive
     upstream.in_data = False
     # A refusal ends the transaction too (RFC 5321 4.1.1.4), but not in Postfix
     # after smtpd_end_of_data_restrictions: then RSET must follow.
@@ -215,8 +218,8 @@ def upstream_lost(d: Dialogue, lost: UpstreamLost) -> Ending:
     """Return how a message ends whose upstream went away under it."""
     early = d.upstream.early_refusal if d.upstream else None
     if early is not None:
-        said = hidden(early) if d.settings.hide_server else early
-        return Ending(refused_as(early), said, f"upstream says {early}")
+        told = passed_on(d, early)
+        return Ending(refused_as(early), told, f"upstream says {early}")
     return Ending(Outcome.DEFERRED, replies.UPSTREAM_LOST, f"upstream: {lost.reason}")
 
 

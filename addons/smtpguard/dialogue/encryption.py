@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import effects
-from smtpguard.dialogue.exchange import ask, leave, usable
+from smtpguard.dialogue.exchange import ask, capabilities, leave, usable
 from smtpguard.dialogue.waits import Expired, Task, TlsFailed, UpstreamLost
 from smtpguard.model.session import Leg
 
@@ -45,8 +45,7 @@ def tls_open(d: Dialogue) -> bool:
     upstream = usable(d)
     if upstream.secure or upstream.tls_refused:
         return False
-    offered = upstream.capabilities is not None and "STARTTLS" in upstream.capabilities
-    return offered and d.settings.server_tls.starttls != "none"
+    return "STARTTLS" in capabilities(d) and d.settings.server_tls.starttls != "none"
 
 
 def encrypted_enough(d: Dialogue) -> bool:

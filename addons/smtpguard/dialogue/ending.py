@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import effects
 from smtpguard.dialogue.exchange import reset
 from smtpguard.model.disposition import Outcome
-from smtpguard.model.session import Leg
 from smtpguard.wire import replies
 
 
@@ -23,12 +21,14 @@ def told(d: Dialogue, request: Request) -> Reply:
     if request.reply is None:
         d.log(f"upstream: {request.lost}")
         return replies.UPSTREAM_LOST
-    return hidden(request.reply) if d.settings.hide_server else request.reply
+    return passed_on(d, request.reply)
 
 
-def hidden(reply: Reply) -> Reply:
-    """Return a reply that says the same without the upstream's words."""
-    return replies.generic(reply.code, reply.enhanced)
+def passed_on(d: Dialogue, reply: Reply) -> Reply:
+    """Return a reply of the upstream's; of a hidden one it keeps the codes alone."""
+    if d.settings.hide_server:
+        return replies.generic(reply.code, reply.enhanced)
+    return reply
 
 
 def refused_as(reply: Reply) -> Outcome:
@@ -45,19 +45,9 @@ def end_transaction(
         return
     tx.ended = True
     d.transaction = None
-    record = replace(
-        tx.record(outcome, reply, d.now, reason),
-        client=d.session.client[0],
-        tls=f"{version(d, Leg.CLIENT)}/{version(d, Leg.UPSTREAM)}",
-    )
+    record = tx.record(d.session, outcome, reply, d.now, reason)
     d.emit(effects.TransactionEnded(record))
     tx.close(judging=tx.id in d.judging)
-
-
-def version(d: Dialogue, leg: Leg) -> str:
-    """Return the TLS version of a leg, or that it is in clear."""
-    tls = d.session.leg(leg).tls
-    return tls.version if tls is not None else "clear"
 
 
 def abort_transaction(d: Dialogue, reason: str) -> None:

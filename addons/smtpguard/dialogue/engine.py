@@ -291,7 +291,7 @@ class Dialogue:
             return
         transaction.close(judging=False)
         if disposition is not None and disposition.outcome is Outcome.QUARANTINED:
-            # The third place of contract 2.1: nobody was told of the 250.
+            # In the log alone (contract 2.1): the transaction's record is closed.
             self.log(
                 f"{transaction_id}: in doubt: client gone before the quarantine's 250",
                 logging.WARNING,
@@ -339,9 +339,10 @@ class Dialogue:
 
     def flush(self) -> None:
         """Send every reply whose turn has come, if anybody is to hear it."""
-        if self.client.deaf:
+        replies = self.client.replies
+        if not replies.answered or self.client.deaf:
             return
-        for reply in self.client.replies.ready():
+        for reply in replies.ready():
             octets = reply.to_octets()
             self.record("c", octets)
             self.emit(effects.Send(Leg.CLIENT, octets))
@@ -363,7 +364,7 @@ class Dialogue:
 
         Unless ``shielded``, also Hangup where the session must end.
         """
-        while not ready() or (self.client.reset and not shielded):
+        if not ready() or (self.client.reset and not shielded):
             self.flush()
             yield Wait(ready, min(until, self.cap), shielded)
 

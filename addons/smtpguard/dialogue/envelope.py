@@ -12,11 +12,11 @@ from smtpguard.dialogue.ending import (
     refused_as,
     told,
 )
-from smtpguard.dialogue.exchange import settled, usable
+from smtpguard.dialogue.exchange import reply_until, settled, usable
 from smtpguard.dialogue.parameters import (
-    capabilities,
     requiretls_refusal,
     size_refusal,
+    usable_extensions,
 )
 from smtpguard.dialogue.paths import (
     RCPT_POSITIVE,
@@ -71,7 +71,7 @@ def mail(d: Dialogue, command: Command) -> Task[None]:
     if refusal is not None:
         d.answer(refusal)
         return
-    check_mail_parameters(path, capabilities(d))
+    check_mail_parameters(path, usable_extensions(d))
     refusal = size_refusal(d, path) or requiretls_refusal(d, path)
     if refusal is not None:
         d.answer(refusal)
@@ -114,7 +114,6 @@ def begin(d: Dialogue, path: Path, decision: Decision, judge: Judge) -> None:
     identifier = f"{d.session.id}.{d.transactions}"
     d.transaction = Transaction(
         id=identifier,
-        session_id=d.session.id,
         envelope=Envelope(asked=path, reverse_path=up, id=identifier),
         judge=judge,
         settings=d.settings,
@@ -162,9 +161,10 @@ def rcpt(d: Dialogue, command: Command) -> Task[None]:
         yield from pause(d, REJECTED_DELAY)
         d.answer(replies.TOO_MANY_REJECTED)
         return
-    check_rcpt_parameters(path, capabilities(d))
+    extensions = usable_extensions(d)
+    check_rcpt_parameters(path, extensions)
     decision = decided(d, lambda: tx.judge.rcpt(d.session, tx.envelope, path))
-    up = rewritten_recipient(path, decision, dsn="DSN" in capabilities(d))
+    up = rewritten_recipient(path, decision, dsn="DSN" in extensions)
     recipient = Recipient(path, up, decision)
     tx.envelope.recipients.append(recipient)
     refusal = decision.reply
@@ -233,10 +233,8 @@ def share(first: Recipient, recipient: Recipient, slot: Slot) -> None:
         first.sharers.append((recipient, slot))
 
 
-def rset(d: Dialogue, command: Command) -> Task[None]:
+def rset(d: Dialogue, _command: Command) -> Task[None]:
     """Forget the transaction on both legs."""
-    if command.argument:
-        raise ProtocolError("RSET takes no argument", replies.SYNTAX)
     yield from settled(d)
     d.client.mail_refused = False
     abort_transaction(d, "RSET")
@@ -249,8 +247,3 @@ def pause(d: Dialogue, seconds: float) -> Task[None]:
         yield from d.wait(lambda: False, seconds)
     except Expired:
         return
-
-
-def reply_until(d: Dialogue) -> float:
-    """Return when the upstream's reply to a command sent now is overdue."""
-    return d.now + d.settings.deadlines.reply

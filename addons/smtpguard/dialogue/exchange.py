@@ -1,4 +1,4 @@
-"""One command to the upstream and its reply; and how a connection is left.
+"""One command to the upstream and its reply; what it can; how a connection is left.
 
 The lowest of the files that talk to the upstream: knows nothing of what is asked.
 """
@@ -11,6 +11,7 @@ from smtpguard.dialogue import effects
 from smtpguard.dialogue.upstream import POSITIVE, Request, Upstream
 from smtpguard.dialogue.waits import NEVER, Task, UpstreamLost
 from smtpguard.model.session import Leg
+from smtpguard.wire import Capabilities
 
 
 if TYPE_CHECKING:
@@ -27,6 +28,17 @@ def usable(d: Dialogue) -> Upstream:
     return d.upstream
 
 
+def capabilities(d: Dialogue) -> Capabilities:
+    """Return what the upstream said to our last EHLO or HELO; nothing without one."""
+    said = d.upstream.capabilities if d.upstream else None
+    return said or Capabilities(d.own_name)
+
+
+def reply_until(d: Dialogue) -> float:
+    """Return when the upstream's reply to a command sent now is overdue."""
+    return d.now + d.settings.deadlines.reply
+
+
 def ask(
     d: Dialogue,
     octets: bytes,
@@ -41,7 +53,7 @@ def ask(
     Raises UpstreamLost instead of returning nonsense, ClientGone unless shielded.
     """
     upstream = usable(d)
-    until = d.now + (d.settings.deadlines.reply if seconds is None else seconds)
+    until = reply_until(d) if seconds is None else d.now + seconds
     request = Request(octets, until, positive, group_last=True, shown=shown)
     upstream.request(request, d.now)
     return (yield from reply_to(d, request, shielded=shielded))
@@ -60,6 +72,9 @@ def reply_to(d: Dialogue, request: Request, *, shielded: bool = False) -> Task[R
 
 def settled(d: Dialogue) -> Task[None]:
     """Wait until every request that was sent upstream is answered (or lost)."""
+    upstream = d.upstream
+    if (upstream is None or upstream.settled) and not d.client.reset:
+        return
     yield from d.wait_until(lambda: d.upstream is None or d.upstream.settled, NEVER)
 
 
@@ -103,5 +118,5 @@ def reset(d: Dialogue) -> None:
         if request.reply is not None and not request.reply.is_positive:
             leave(d, f"RSET answered {request.reply}")
 
-    until = d.now + d.settings.deadlines.reply
-    upstream.request(Request(b"RSET\r\n", until, answered=answered), d.now)
+    request = Request(b"RSET\r\n", reply_until(d), answered=answered)
+    upstream.request(request, d.now)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from smtpguard.dialogue import bringup, encryption
 from smtpguard.dialogue.asking import decided
 from smtpguard.dialogue.ending import abort_transaction
-from smtpguard.dialogue.exchange import usable
+from smtpguard.dialogue.exchange import capabilities, usable
 from smtpguard.dialogue.opening import client_handshake
+from smtpguard.dialogue.parameters import keeps_requiretls
 from smtpguard.dialogue.waits import Hangup, Task, TlsFailed, UpstreamLost
 from smtpguard.errors import ProtocolError
 from smtpguard.model.reply import Reply
-from smtpguard.wire import Capabilities, Offer, offer, printable, replies
+from smtpguard.wire import Offer, offer, printable, replies
 
 
 if TYPE_CHECKING:
@@ -75,22 +76,15 @@ def greet(d: Dialogue, command: Command, *, esmtp: bool) -> Task[bytes | None]:
     return d.own_name if d.settings.hide_server else capabilities(d).domain
 
 
-def capabilities(d: Dialogue) -> Capabilities:
-    """Return what the upstream said to our last EHLO or HELO."""
-    said = d.upstream.capabilities if d.upstream else None
-    return said or Capabilities(d.own_name)
-
-
 def what(d: Dialogue) -> Offer:
     """Say what this client may be offered now."""
     upstream_secure = d.upstream is not None and d.upstream.secure
     both_encrypted = d.client.secure and upstream_secure
-    tls = d.session.upstream_leg.tls
     return Offer(
         starttls=starttls_offered(d),
         auth_mechanisms=None if both_encrypted else frozenset(),
         size=d.settings.limits.message,
-        requiretls=both_encrypted and tls is not None and tls.verified == "ok",
+        requiretls=keeps_requiretls(d),
         extra=d.settings.esmtp_allow,
         etrn=etrn_offered(d),
         xclient=d.client.identity_awaited,
@@ -114,10 +108,8 @@ def etrn_offered(d: Dialogue) -> bool:
     return d.settings.etrn and d.client.trusted and "ETRN" in capabilities(d)
 
 
-def starttls(d: Dialogue, command: Command) -> Task[None]:
+def starttls(d: Dialogue, _command: Command) -> Task[None]:
     """Encrypt the client leg, the upstream leg first (contract 3, row STARTTLS)."""
-    if command.argument:
-        raise ProtocolError("STARTTLS takes no argument", replies.SYNTAX)
     if d.client.secure or d.transaction is not None:
         raise ProtocolError("STARTTLS out of place", replies.BAD_SEQUENCE)
     if d.settings.client_tls.starttls == "none":
@@ -172,7 +164,7 @@ def upstream_starttls(d: Dialogue) -> Task[bool | None]:
 
 
 def forget(d: Dialogue) -> None:
-    """Put the session back to its start after a handshake (RFC 3207 4.2)."""
+    """Put the session back to its start: after a handshake (RFC 3207 4.2), XCLIENT."""
     d.session.helo = ""
     d.session.esmtp = False
     d.session.authenticated = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smtpguard.dialogue.exchange import reply_until
 from smtpguard.dialogue.upstream import Request
 from smtpguard.dialogue.waits import Expired, Task
 
@@ -58,5 +59,5 @@ def keep_alive(d: Dialogue) -> None:
         return
     tx.noops += 1
     upstream.noops += 1
-    until = d.now + d.settings.deadlines.reply
-    upstream.request(Request(b"NOOP\r\n", until, group_last=True), d.now)
+    request = Request(b"NOOP\r\n", reply_until(d), group_last=True)
+    upstream.request(request, d.now)

@@ -12,6 +12,8 @@ from smtpguard.wire import replies
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smtpguard.dialogue.engine import Dialogue
 
 
@@ -33,21 +35,21 @@ def next_line(d: Dialogue, limit: int) -> Task[bytes | None]:
             yield from settled(d)
             raise Hangup(replies.SHUTTING_DOWN, "stopping")
         waits_for_us = not d.client.replies.settled
-        yield from something(d, NEVER if waits_for_us else until)
+        happened = something(d, waits_for_us=waits_for_us)
+        yield from wait_keeping(d, happened, NEVER if waits_for_us else until)
         if waits_for_us:
             until = d.now + d.settings.deadlines.command
 
 
-def something(d: Dialogue, until: float) -> Task[None]:
-    """Wait until the client did something, has its last reply, or we are stopping."""
-    changes = d.client.changes
-    waits_for_us = not d.client.replies.settled
+def something(d: Dialogue, *, waits_for_us: bool) -> Callable[[], bool]:
+    """Return a test: the client did something, has its last reply, or we stop."""
+    client, changes = d.client, d.client.changes
 
     def happened() -> bool:
-        answered = waits_for_us and d.client.replies.settled
-        return d.client.changes != changes or answered or d.stopping
+        answered = waits_for_us and not client.replies.unanswered
+        return client.changes != changes or answered or d.stopping
 
-    yield from wait_keeping(d, happened, until)
+    return happened
 
 
 def taken(d: Dialogue, limit: int) -> bytes | None:

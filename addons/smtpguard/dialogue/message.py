@@ -13,6 +13,7 @@ from smtpguard.dialogue import delivery
 from smtpguard.dialogue.envelope import out_of_place
 from smtpguard.dialogue.exchange import settled
 from smtpguard.dialogue.keepalive import wait_keeping
+from smtpguard.dialogue.parameters import message_limit
 from smtpguard.dialogue.waits import Expired, Hangup, Task
 from smtpguard.errors import ProtocolError
 from smtpguard.wire import DataReader, TextReader, parse_bdat, replies
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
     from smtpguard.wire import Command
 
 
-def data(d: Dialogue, command: Command) -> Task[None]:
+def data(d: Dialogue, _command: Command) -> Task[None]:
     """Take a message by DATA, once every RCPT before it is answered."""
-    if command.argument:
-        raise ProtocolError("DATA takes no argument", replies.SYNTAX)
     yield from settled(d)
     tx = d.transaction
     if tx is None or tx.chunks is not None or tx.binary:
@@ -47,11 +46,11 @@ def data(d: Dialogue, command: Command) -> Task[None]:
     reader = DataReader(limit=message_limit(d), normalise=normalising(tx))
     pace = Pace(d)
     while not reader.read(d.client.receiver, tx.write):
-        if reader.overrun:
+        if reader.text.overrun:
             raise Hangup(replies.LIMIT_CLOSE, "message goes on and on past its limit")
         yield from pace.more()
-    tx.dotted = reader.dotted or reader.stray > 0
-    yield from delivery.conclude(d, tx, reader_refusal(d, tx, reader))
+    tx.dotted = reader.dotted or reader.text.stray > 0
+    yield from delivery.conclude(d, tx, text_refusal(d, tx, reader.text))
 
 
 def bdat(d: Dialogue, command: Command) -> Task[None]:
@@ -82,7 +81,7 @@ def bdat(d: Dialogue, command: Command) -> Task[None]:
         d.answer(tx.chunk_failure or replies.chunk_ok(size))
         return
     reader.finish(tx.write)
-    refusal = tx.chunk_failure or reader_refusal(d, tx, reader)
+    refusal = tx.chunk_failure or text_refusal(d, tx, reader)
     yield from delivery.conclude(d, tx, refusal)
 
 
@@ -167,23 +166,12 @@ class Pace:
                 self._begin()
 
 
-def message_limit(d: Dialogue) -> int:
-    """Return the largest message that both we and the upstream take."""
-    limit = d.settings.limits.message
-    capabilities = d.upstream.capabilities if d.upstream else None
-    if capabilities is not None and capabilities.size_limit:
-        return min(limit, capabilities.size_limit)
-    return limit
-
-
 def normalising(tx: Transaction) -> bool:
     """Whether bare newlines are repaired rather than refused."""
     return tx.settings.bare_newlines == "normalise"
 
 
-def reader_refusal(
-    d: Dialogue, tx: Transaction, reader: DataReader | TextReader
-) -> Reply | None:
+def text_refusal(d: Dialogue, tx: Transaction, reader: TextReader) -> Reply | None:
     """Return why the octets of a whole message are refused, None if they are not."""
     if tx.storage_failed:
         d.log(f"{tx.id}: the message could not be stored", logging.ERROR)

@@ -72,18 +72,11 @@ def learn_client(d: Dialogue) -> Task[None]:
 
 def trust(d: Dialogue) -> TrustedClient | None:
     """Ask whether the peer speaks for others. Raises Hangup if that is unknown."""
-    failed: list[bool] = []
-
-    def ask() -> TrustedClient | None:
-        failed.append(True)
-        trusted = d.decider.trusted(d.session.client)
-        failed.clear()
-        return trusted
-
-    trusted = answered(d, ask)
-    if failed:
+    # In a tuple, since None is an answer here and not the lack of one.
+    said = answered(d, lambda: (d.decider.trusted(d.session.client),))
+    if said is None:
         raise Hangup(replies.UPSTREAM_UNREACHABLE, "not known whom to trust")
-    return trusted
+    return said[0]
 
 
 def next_octets(d: Dialogue, until: float) -> Task[bool]:
@@ -166,5 +159,5 @@ def greeting(d: Dialogue) -> Reply:
     if d.settings.banner:
         return Reply(220, (d.settings.banner.encode("ascii", "replace"),))
     if d.settings.hide_server or d.greeting is None:
-        return Reply(220, (d.own_name + b" ESMTP",))
+        return replies.greeting(d.own_name.decode("ascii"))
     return d.greeting

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import effects
-from smtpguard.dialogue.exchange import ask, usable
+from smtpguard.dialogue.exchange import ask, capabilities, usable
 from smtpguard.dialogue.transcript import Entry
 from smtpguard.dialogue.upstream import Request
 from smtpguard.dialogue.waits import Expired, Task, UpstreamLost
@@ -45,9 +45,7 @@ def send_message(
     does not take the octets, UpstreamLost, OSError, Unsound.
     """
     upstream = usable(d)
-    capabilities = upstream.capabilities
-    chunking = capabilities is not None and "CHUNKING" in capabilities
-    if tx.chunks is not None and chunking:
+    if tx.chunks is not None and "CHUNKING" in capabilities(d):
         return (yield from send_chunk(d, tx, content, upstream))
     if tx.binary:
         raise Unsound("BINARYMIME is no longer offered")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from smtpguard.dialogue import bringup
 from smtpguard.dialogue.asking import choose_policy
 from smtpguard.dialogue.ending import abort_transaction, told
-from smtpguard.dialogue.exchange import settled, usable
-from smtpguard.dialogue.hello import etrn_offered
+from smtpguard.dialogue.exchange import reply_until, settled, usable
+from smtpguard.dialogue.hello import etrn_offered, forget
 from smtpguard.dialogue.opening import greeting
 from smtpguard.dialogue.upstream import Request
 from smtpguard.dialogue.waits import Hangup, Task, UpstreamLost
@@ -24,32 +24,26 @@ if TYPE_CHECKING:
 ETRN_POSITIVE = frozenset({250, 251, 252, 253})
 
 
-def noop(d: Dialogue, command: Command) -> Task[None]:
+def noop(d: Dialogue, _command: Command) -> Task[None]:
     """Answer NOOP ourselves; its argument is ignored (RFC 5321 4.1.1.9)."""
-    del command
     d.answer(replies.OK)
     yield from ()
 
 
-def help_(d: Dialogue, command: Command) -> Task[None]:
+def help_(d: Dialogue, _command: Command) -> Task[None]:
     """Answer HELP ourselves."""
-    del command
     d.answer(replies.HELP)
     yield from ()
 
 
-def vrfy(d: Dialogue, command: Command) -> Task[None]:
+def vrfy(d: Dialogue, _command: Command) -> Task[None]:
     """Answer VRFY without telling anything (RFC 5321 7.3)."""
-    if not command.argument:
-        raise ProtocolError("VRFY without argument", replies.SYNTAX)
     d.answer(replies.VRFY_252)
     yield from ()
 
 
-def quit_(d: Dialogue, command: Command) -> Task[None]:
+def quit_(d: Dialogue, _command: Command) -> Task[None]:
     """Answer QUIT and end the session."""
-    if command.argument:
-        raise ProtocolError("QUIT takes no argument", replies.SYNTAX)
     yield from settled(d)
     raise Hangup(replies.BYE, "")
 
@@ -73,10 +67,9 @@ def etrn(d: Dialogue, command: Command) -> Task[None]:
     if not etrn_offered(d):
         raise ProtocolError("ETRN is not offered", replies.NOT_IMPLEMENTED)
     slot = d.client.replies.open()
-    until = d.now + d.settings.deadlines.reply
     request = Request(
         command.line + b"\r\n",
-        until,
+        reply_until(d),
         ETRN_POSITIVE,
         group_last=True,
         answered=lambda request: slot.answer(told(d, request)),
@@ -100,8 +93,7 @@ def xclient_(d: Dialogue, command: Command) -> Task[None]:
     d.mark("C", f"xclient {address}")
     abort_transaction(d, "XCLIENT")
     choose_policy(d)
-    d.session.helo = ""
-    d.session.esmtp = d.session.authenticated = False
+    forget(d)
     try:
         yield from bringup.connect(d)
     except UpstreamLost as lost:

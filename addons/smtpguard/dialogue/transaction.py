@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from smtpguard.model.disposition import Disposition, Outcome
     from smtpguard.model.envelope import Envelope, Recipient
     from smtpguard.model.reply import Reply
+    from smtpguard.model.session import LegFacts, SessionFacts
     from smtpguard.model.settings import Settings
     from smtpguard.wire import TextReader
 
@@ -25,7 +26,6 @@ class Transaction:
     """Where the current transaction stands."""
 
     id: str
-    session_id: str
     envelope: Envelope
     judge: Judge
     settings: Settings
@@ -52,6 +52,9 @@ class Transaction:
     dotted: bool = True
     """A line of the message may begin with a dot."""
     in_doubt: str = ""
+    handed_over: bool = False
+    """The answer to the whole message is awaited, or was positive, or is lost: the
+    upstream may have the message, or come to have it."""
     dotted_at: float | None = None
     """When the client's end of data came; verdict and reply are counted from it."""
     noops: int = 0
@@ -97,14 +100,19 @@ class Transaction:
         return refused[-1] if refused else None
 
     def record(
-        self, outcome: Outcome, reply: Reply | None, now: float, reason: str = ""
+        self,
+        session: SessionFacts,
+        outcome: Outcome,
+        reply: Reply | None,
+        now: float,
+        reason: str = "",
     ) -> TransactionRecord:
         """Return the record of this transaction as it ends now."""
         judged = self.disposition
         decided = self.decided
         return TransactionRecord(
             id=self.id,
-            session=self.session_id,
+            session=session.id,
             policy=self.settings.policy,
             outcome=outcome,
             reply=str(reply) if reply else "",
@@ -128,4 +136,11 @@ class Transaction:
             trace=tuple(step.to_json() for step in decided.trace) if decided else (),
             report=dict(judged.report) if judged else {},
             duration=now - self.began,
+            client=session.client[0],
+            tls=f"{_version(session.client_leg)}/{_version(session.upstream_leg)}",
         )
+
+
+def _version(leg: LegFacts) -> str:
+    """Return the TLS version of a leg, or that it is in clear."""
+    return leg.tls.version if leg.tls is not None else "clear"

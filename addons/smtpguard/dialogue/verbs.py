@@ -128,6 +128,7 @@ def read_command(d: Dialogue, line: bytes) -> Command:
 def execute(d: Dialogue, command: Command) -> Task[None]:
     """Check where a command may stand, ask who wants to be asked, and do it."""
     known = spec(command.verb)
+    d.client.auth_seen |= command.verb == "AUTH"
     if known.hostile:
         text = f"not SMTP: {shown(command)}"
         raise ProtocolError(text, replies.NOT_IMPLEMENTED, closes=True)
@@ -149,7 +150,17 @@ def execute(d: Dialogue, command: Command) -> Task[None]:
             return
     if command.verb in IN_STEP:
         yield from settled(d)
+    check_argument(command)
     yield from handler(d, command)
+
+
+def check_argument(command: Command) -> None:
+    """Raise ProtocolError where an argument lacks, or is there and must not be."""
+    match spec(command.verb).argument:
+        case "required" if not command.argument:
+            raise ProtocolError(f"{command.verb} without argument", replies.SYNTAX)
+        case "none" if command.argument:
+            raise ProtocolError(f"{command.verb} takes no argument", replies.SYNTAX)
 
 
 def recorded(d: Dialogue, command: Command) -> bytes:
@@ -168,7 +179,6 @@ def shown(command: Command) -> str:
 
 def refuse(d: Dialogue, command: Command, reply: Reply) -> Task[None]:
     """Refuse a command whoever handles it; what belongs to it is consumed."""
-    d.client.auth_seen |= command.verb == "AUTH"
     if command.verb == "BDAT":
         yield from message.skip_chunk(d, command)
     if command.verb in ENDING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ NEVER = float("inf")
 """A time that does not come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Resume me when ``ready()`` holds, or throw ``Expired`` at ``until``."""
 
     ready: Callable[[], bool]

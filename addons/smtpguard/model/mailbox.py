@@ -53,8 +53,6 @@ class Path:
     mailbox: Mailbox | None
     """None is the null reverse-path ``<>``."""
     parameters: tuple[Parameter, ...] = ()
-    had_source_route: bool = False
-    """A ``@a,@b:`` was there; it is dropped as RFC 5321 appendix C asks."""
 
     def parameter(self, keyword: str) -> Parameter | None:
         """Return the parameter of that (upper case) keyword, or None."""

@@ -37,11 +37,6 @@ class Reply:
         return 200 <= self.code <= 299
 
     @property
-    def is_intermediate(self) -> bool:
-        """3yz: go on (354 after DATA, 334 within AUTH)."""
-        return 300 <= self.code <= 399
-
-    @property
     def is_transient(self) -> bool:
         """4yz: refused for now; the client keeps the message and retries."""
         return 400 <= self.code <= 499

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from smtpguard.model.addresses import Ip, parse_ip
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,18 +21,15 @@ _MAPPED_BITS = 96
 """Prefix of ``::ffff:0:0/96`` (RFC 4291 2.5.5.2)."""
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-type Host = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @lru_cache(maxsize=4096)
-def parse_host(text: str) -> Host | None:
+def parse_host(text: str) -> Ip | None:
     """Return an address as networks compare it; None where the text is none."""
     try:
-        host = ipaddress.ip_address(text.partition("%")[0])
+        return parse_ip(text)
     except ValueError:
         return None
-    mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
-    return mapped or host
 
 
 def parse_network(text: str) -> Network:
@@ -75,7 +74,7 @@ class NetworkSet:
             tuple((*key, frozenset(values)) for key, values in sorted(found.items()))
         )
 
-    def __contains__(self, host: Host) -> bool:
+    def __contains__(self, host: Ip) -> bool:
         """Whether one of the networks holds the address."""
         number = int(host)
         return any(

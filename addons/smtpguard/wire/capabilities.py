@@ -36,25 +36,22 @@ class Capabilities:
     """Text of the first line."""
     keywords: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Upper-case keyword to its parameters, as written (AUTH: upper case)."""
-    ignored: tuple[bytes, ...] = ()
-    """Lines that are no keyword, and repetitions."""
 
     @classmethod
     def from_ehlo(cls, reply: Reply) -> Capabilities:
-        """Read the reply to EHLO; a malformed line is ignored, never an error."""
+        """Read the reply to EHLO; never an error: a line that is no keyword, or one
+        that repeats a keyword, is ignored."""
         keywords: dict[str, tuple[str, ...]] = {}
-        ignored = []
         for line in reply.lines[1:]:
             found = _OLD_AUTH_LINE.match(line) or _KEYWORD_LINE.match(line)
             keyword = found[1].decode("ascii").upper() if found else ""
             if found is None or (keyword in keywords and keyword != "AUTH"):
-                ignored.append(line)
                 continue
             words = found[2].decode("ascii").split()
             if keyword == "AUTH":
                 words = [*keywords.get("AUTH", ()), *(word.upper() for word in words)]
             keywords[keyword] = tuple(dict.fromkeys(words))
-        return cls(reply.lines[0], keywords, tuple(ignored))
+        return cls(reply.lines[0], keywords)
 
     @classmethod
     def from_helo(cls, reply: Reply) -> Capabilities:
@@ -88,7 +85,6 @@ class Offer:
     """Both legs are in TLS, the upstream's verified."""
     extra: frozenset[str] = frozenset()
     """Upper-case keywords that are passed though we do not know them."""
-    binarymime: bool = True
     etrn: bool = False
     xclient: bool = False
     """The client is trusted to tell who it speaks for."""
@@ -156,9 +152,9 @@ def _offer_size(upstream: Capabilities, what: Offer) -> str | None:
     return f"SIZE {min(limits)}" if limits else "SIZE"
 
 
-def _offer_binarymime(upstream: Capabilities, what: Offer) -> str | None:
+def _offer_binarymime(upstream: Capabilities, _what: Offer) -> str | None:
     able = "BINARYMIME" in upstream and "CHUNKING" in upstream
-    return "BINARYMIME" if what.binarymime and able else None
+    return "BINARYMIME" if able else None
 
 
 def _offer_auth(upstream: Capabilities, what: Offer) -> str | None:

@@ -72,7 +72,9 @@ def redact(command: Command) -> bytes:
     if known is None:
         return _redact_unknown(command)
     if not known.secret or not command.argument:
-        return printable(command.line).encode("ascii")
+        # Controls are not in it: ``parse_command`` refuses them.
+        ascii_line = command.line.isascii()
+        return command.line if ascii_line else printable(command.line).encode("ascii")
     mechanism, _, response = command.argument.partition(b" ")
     if not _PLAUSIBLE.match(mechanism):
         return b"%s *" % command.verb.encode("ascii")

@@ -1,8 +1,7 @@
 """What the protocol says about each verb, as one table.
 
-Sources: RFC 5321 4.1.1, RFC 2920 3.1 (which commands end a pipelining group), RFC 3207
-4 (STARTTLS), RFC 4954 4 (AUTH), RFC 3030 2 (BDAT). Rules and phases are not decided
-here.
+Sources: RFC 5321 4.1.1, RFC 3207 4 (STARTTLS), RFC 4954 4 (AUTH), RFC 3030 2 (BDAT).
+Rules and phases are not decided here.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 
-type Argument = Literal["required", "optional", "none"]
+type Argument = Literal["required", "none", "any"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +19,11 @@ class CommandSpec:
 
     verb: str
     """Upper case."""
-    takes_argument: Argument = "optional"
+    argument: Argument = "any"
+    """Checked before the place of the command is; ``any`` is ignored, or read by the
+    command itself once it is known that it may stand where it does."""
     before_tls: bool = False
     """May be sent before STARTTLS where TLS is required (RFC 3207 4)."""
-    group_last: bool = False
-    """Must end a pipelining group (RFC 2920 3.1)."""
     secret: bool = False
     """Its argument may hold credentials."""
     handled: bool = True
@@ -34,21 +33,21 @@ class CommandSpec:
 
 
 _HANDLED: Final = (
-    CommandSpec("EHLO", "required", before_tls=True, group_last=True),
-    CommandSpec("HELO", "required", before_tls=True, group_last=True),
-    CommandSpec("STARTTLS", "none", before_tls=True, group_last=True),
-    CommandSpec("AUTH", "required", group_last=True, secret=True),
-    CommandSpec("MAIL", "required"),
-    CommandSpec("RCPT", "required"),
-    CommandSpec("DATA", "none", group_last=True),
-    CommandSpec("BDAT", "required"),
+    CommandSpec("EHLO", "required", before_tls=True),
+    CommandSpec("HELO", "required", before_tls=True),
+    CommandSpec("STARTTLS", "none", before_tls=True),
+    CommandSpec("AUTH", "required", secret=True),
+    CommandSpec("MAIL"),
+    CommandSpec("RCPT"),
+    CommandSpec("DATA", "none"),
+    CommandSpec("BDAT"),
     CommandSpec("RSET", "none", before_tls=True),
-    CommandSpec("NOOP", "optional", before_tls=True, group_last=True),
-    CommandSpec("HELP", "optional", before_tls=True),
-    CommandSpec("QUIT", "none", before_tls=True, group_last=True),
-    CommandSpec("VRFY", "required", group_last=True),
-    CommandSpec("ETRN", "required", group_last=True),
-    CommandSpec("XCLIENT", "required", group_last=True),
+    CommandSpec("NOOP", before_tls=True),
+    CommandSpec("HELP", before_tls=True),
+    CommandSpec("QUIT", "none", before_tls=True),
+    CommandSpec("VRFY", "required"),
+    CommandSpec("ETRN"),
+    CommandSpec("XCLIENT"),
 )
 
 _REFUSED: Final = ("ATRN", "BURL", "EXPN", "LHLO", "SAML", "SEND", "SOML", "TURN")

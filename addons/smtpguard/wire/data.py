@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from smtpguard.wire.text import MAX_LINE, TextReader, Write
+from smtpguard.wire.text import TextReader, Write
 
 
 if TYPE_CHECKING:
     from smtpguard.wire.receiver import Receiver
 
-
-__all__ = ["MAX_LINE", "DataReader", "DotStuffer", "TextReader", "Write"]
 
 _END: Final = b"\r\n.\r\n"
 _HEADS: Final = tuple(_END[:length] for length in (4, 3, 2, 1))
@@ -36,7 +34,8 @@ class DataReader:
         """The client's own end of data was seen."""
         self.dotted = False
         """Some line began with a dot: what was read must be stuffed to be sent."""
-        self._text = TextReader(limit=limit, normalise=normalise)
+        self.text = TextReader(limit=limit, normalise=normalise)
+        """What is known of the message: its size, what is wrong with it."""
         self._begun = False
 
     def read(self, receiver: Receiver, write: Write) -> bool:
@@ -62,9 +61,9 @@ class DataReader:
         if dot >= 0 and dot != end:
             self.dotted = True
             text = text.replace(b"\r\n.", b"\r\n")
-        self._text.write_chunk(text, write)
+        self.text.write_chunk(text, write)
         if self.ended:
-            self._text.finish(write)
+            self.text.finish(write)
         return self.ended
 
     def _begin(self, receiver: Receiver) -> bool:
@@ -84,46 +83,6 @@ class DataReader:
             self.dotted = True
             receiver.take(1)
         return True
-
-    @property
-    def size(self) -> int:
-        """Octets written, or that would have been but for the limit."""
-        return self._text.size
-
-    @property
-    def too_large(self) -> bool:
-        """Whether the message is over the limit."""
-        return self._text.too_large
-
-    @property
-    def overrun(self) -> bool:
-        """Whether more than twice the limit came: give up."""
-        return self._text.overrun
-
-    @property
-    def bare_cr(self) -> int:
-        """How many CR without LF came."""
-        return self._text.bare_cr
-
-    @property
-    def bare_lf(self) -> int:
-        """How many LF without CR came."""
-        return self._text.bare_lf
-
-    @property
-    def nul(self) -> int:
-        """How many NUL came."""
-        return self._text.nul
-
-    @property
-    def stray(self) -> int:
-        """How many bare CR, bare LF and NUL came, repaired or not."""
-        return self._text.stray
-
-    @property
-    def long_lines(self) -> int:
-        """How many lines were over ``MAX_LINE``."""
-        return self._text.long_lines
 
 
 def _held_back(receiver: Receiver) -> int:

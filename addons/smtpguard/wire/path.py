@@ -57,7 +57,6 @@ class _Unparsable(Exception):  # noqa: N818  never leaves this module
 
 class _Parsed(NamedTuple):
     mailbox: Mailbox | None
-    routed: bool
     end: int
 
 
@@ -120,24 +119,23 @@ def _parse_path(argument: bytes, prefix: bytes, bad_path: Reply) -> Path:
             _stop(text, parsed.end)
     except _Unparsable as error:
         raise ProtocolError(f"unparsable path: {error.discreet}", bad_path) from None
-    return Path(parsed.mailbox, _parse_parameters(rest), parsed.routed)
+    return Path(parsed.mailbox, _parse_parameters(rest))
 
 
 def _parse_bracketed(text: str, *, nullable: bool) -> _Parsed:
     if nullable and text.startswith("<>"):
-        return _Parsed(None, routed=False, end=2)
+        return _Parsed(None, end=2)
     if not text.startswith("<"):
         _stop(text, 0)
-    start = 1
-    route = _ROUTE.match(text, start)
-    if route:
-        start = route.end()
+    # A source route is dropped, as RFC 5321 appendix C asks.
+    route = _ROUTE.match(text, 1)
+    start = route.end() if route else 1
     mailbox, end = _parse_mailbox(text, start, postmaster=not nullable)
     if text[end : end + 1] != ">":
         _stop(text, end)
     if len(text[: end + 1].encode()) > MAX_PATH:
         raise _Unparsable(f"path over {MAX_PATH} octets")
-    return _Parsed(mailbox, route is not None, end + 1)
+    return _Parsed(mailbox, end + 1)
 
 
 def _parse_mailbox(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from smtpguard.errors import ProtocolError
+from smtpguard.model.addresses import Ip, parse_ip, unmapped
 from smtpguard.wire import replies
 from smtpguard.wire.command import printable
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from smtpguard.wire.receiver import Receiver
 
 type Address = tuple[str, int]
-type _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 MAX_V1: Final = 107
 """Octets of a version 1 line with its CRLF, as the specification counts them."""
@@ -44,11 +44,8 @@ _LINE_V1: Final = re.compile(
 class ProxyHeader:
     """Who the connection stands for."""
 
-    version: int
     source: Address | None
     """The real client; None: nobody but the peer itself (LOCAL, UNKNOWN)."""
-    destination: Address | None
-    """Where the real client meant to go; None as ``source``."""
 
 
 def build_v1(src: Address, dst: Address) -> bytes:
@@ -91,18 +88,19 @@ def _parse_v1(receiver: Receiver) -> ProxyHeader | None:
         return None
     receiver.take(len(line) + 2)
     if line == b"PROXY UNKNOWN" or line.startswith(b"PROXY UNKNOWN "):
-        return ProxyHeader(1, None, None)
+        return ProxyHeader(None)
     found = _LINE_V1.match(line)
     if found is None:
         _fail(f"bad PROXY line: {printable(line)}")
     kind = ipaddress.IPv4Address if found[1] == b"4" else ipaddress.IPv6Address
     try:
-        source, destination = (kind(found[n].decode("ascii")) for n in (2, 3))
+        source, _ = (kind(found[n].decode("ascii")) for n in (2, 3))
     except ValueError as error:
         _fail(f"bad PROXY line: {error}")
-    return ProxyHeader(
-        1, _address(source, int(found[4])), _address(destination, int(found[5]))
-    )
+    port, destination_port = int(found[4]), int(found[5])
+    if max(port, destination_port) > 65535:
+        _fail(f"bad PROXY port {max(port, destination_port)}")
+    return ProxyHeader((str(unmapped(source)), port))
 
 
 def _parse_v2(receiver: Receiver, first: bytes) -> ProxyHeader | None:
@@ -117,45 +115,26 @@ def _parse_v2(receiver: Receiver, first: bytes) -> ProxyHeader | None:
         return None
     addresses = receiver.take(_HEAD_V2.size + length)[_HEAD_V2.size :]
     if command == 0x20 or family == 0:
-        return ProxyHeader(2, None, None)
+        return ProxyHeader(None)
     layout = _LAYOUT.get(family)
     if layout is None or length < layout.size:
         _fail(f"bad PROXY family {family:#04x} or length {length}")
-    source, destination, source_port, destination_port = layout.unpack_from(addresses)
-    return ProxyHeader(
-        2,
-        _address(ipaddress.ip_address(source), source_port),
-        _address(ipaddress.ip_address(destination), destination_port),
-    )
+    source, _, port, _ = layout.unpack_from(addresses)
+    return ProxyHeader((str(unmapped(ipaddress.ip_address(source))), port))
 
 
-def _same_family(src: Address, dst: Address) -> tuple[_Ip, _Ip]:
+def _same_family(src: Address, dst: Address) -> tuple[Ip, Ip]:
     """Return both addresses, as IPv6 if one of them is (IPv4-mapped, RFC 4291)."""
-    # A scope ("fe80::1%eth0") means nothing to another machine.
-    source, destination = (
-        _unmapped(ipaddress.ip_address(address.partition("%")[0]))
-        for address, _ in (src, dst)
-    )
+    source, destination = (parse_ip(address) for address, _ in (src, dst))
     if source.version == destination.version:
         return source, destination
     return _mapped(source), _mapped(destination)
 
 
-def _mapped(address: _Ip) -> _Ip:
+def _mapped(address: Ip) -> Ip:
     if address.version == 6:
         return address
     return ipaddress.IPv6Address(b"\0" * 10 + b"\xff\xff" + address.packed)
-
-
-def _unmapped(address: _Ip) -> _Ip:
-    mapped = address.ipv4_mapped if address.version == 6 else None
-    return mapped or address
-
-
-def _address(address: _Ip, port: int) -> Address:
-    if port > 65535:
-        _fail(f"bad PROXY port {port}")
-    return str(_unmapped(address)), port
 
 
 def _fail(text: str) -> NoReturn:

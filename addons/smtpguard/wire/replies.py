@@ -1,7 +1,8 @@
-"""Every reply that smtpguard itself can give, by name (RFC 5321 4.2, RFC 3463).
+"""The replies of SMTP itself that we give, by name (RFC 5321 4.2, RFC 3463).
 
-Owns codes and texts, so that no other module spells one. A text is short and generic;
-the reason goes to the log under the same id. Texts of an upstream never pass here.
+Owns codes and texts, so that ``dialogue`` spells none. Those of rules are in
+``policy.replies``, that of a fault of ours in ``proxy.layer``. A text is short and
+generic; the reason goes to the log. Texts of an upstream never pass here.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ READY_FOR_TLS: Final = Reply.make(220, "2.0.0", "Ready to start TLS")
 BYE: Final = Reply.make(221, "2.0.0", "Bye")
 OK: Final = Reply.make(250, "2.0.0", "OK")
 RCPT_OK: Final = Reply.make(250, "2.1.5", "Recipient OK")
+"""An upstream's, where there is none (``smtpguard inspect``)."""
 VRFY_252: Final = Reply.make(252, "2.5.2", "Cannot VRFY, but will take the message")
 START_MAIL_INPUT: Final = Reply.make(354, "", "End data with <CR><LF>.<CR><LF>")
 
@@ -36,7 +38,6 @@ LIMIT_CLOSE: Final = Reply.make(421, "4.7.0", "Limit exceeded, closing connectio
 
 UNDECIDED: Final = Reply.make(451, "4.3.0", "Message not decided, try again later")
 STORAGE_FAILED: Final = Reply.make(451, "4.3.0", "Storage failed, try again later")
-UPSTREAM_GARBAGE: Final = Reply.make(451, "4.3.0", "Next server failed")
 UPSTREAM_CHANGED: Final = Reply.make(451, "4.4.1", "Next server changed its answer")
 UPSTREAM_LOST: Final = Reply.make(451, "4.4.2", "Connection to next server lost")
 UPSTREAM_SILENT: Final = Reply.make(451, "4.4.2", "Next server does not answer")

@@ -40,9 +40,9 @@ class ReplyReader:
     def next_reply(self, receiver: Receiver) -> Reply | None:
         """Return the next reply; None: not all of it is there yet.
 
-        Raises ``ProtocolError`` with ``closes`` and a generic 4yz for the client for
-        whatever is no reply: another code within it, a code outside 200 to 599, a line
-        or a reply beyond the limits above, bare CR, LF or NUL.
+        Raises ``ProtocolError`` with ``closes`` for whatever is no reply: another code
+        within it, a code outside 200 to 599, a line or a reply beyond the limits above,
+        bare CR, LF or NUL. Its reply is what the client is told of a lost upstream.
         """
         while (line := self._next_line(receiver)) is not None:
             found = _LINE.match(line)
@@ -76,4 +76,4 @@ class ReplyReader:
 
 
 def _fail(text: str) -> NoReturn:
-    raise ProtocolError(text, replies.UPSTREAM_GARBAGE, closes=True) from None
+    raise ProtocolError(text, replies.UPSTREAM_LOST, closes=True) from None

@@ -32,17 +32,20 @@ class Slot:
             raise RuntimeError(msg)
         self.reply = reply
         self._queue.unanswered -= 1
+        self._queue.answered = True
 
 
 class ReplyQueue:
     """The replies that a client still waits for, oldest first."""
 
-    __slots__ = ("_slots", "unanswered")
+    __slots__ = ("_slots", "answered", "unanswered")
 
     def __init__(self) -> None:
         self._slots: deque[Slot] = deque()
         self.unanswered = 0
         """How many commands have no answer yet."""
+        self.answered = False
+        """Whether an answer came since ``ready`` was asked last: else it has none."""
 
     def __len__(self) -> int:
         """Return how many replies have not left yet, answered or not."""
@@ -61,6 +64,7 @@ class ReplyQueue:
 
     def ready(self) -> list[Reply]:
         """Remove and return the replies that may leave now, in order."""
+        self.answered = False
         leaving = []
         while self._slots and (reply := self._slots[0].reply) is not None:
             leaving.append(reply)

@@ -11,13 +11,14 @@ import re
 from typing import Final
 
 from smtpguard.errors import ProtocolError
+from smtpguard.model.addresses import parse_ip, unmapped
 from smtpguard.wire import replies
 from smtpguard.wire.command import printable
 from smtpguard.wire.parameters import decode_xtext, encode_xtext
 
 
 MAX_VALUE: Final = 255
-"""Octets of HELO or LOGIN that are passed on; a longer one is unavailable."""
+"""Octets of HELO that are passed on; a longer one is unavailable."""
 
 _UNAVAILABLE: Final = "[UNAVAILABLE]"
 _UNKNOWN: Final = frozenset({_UNAVAILABLE, "[TEMPUNAVAIL]"})
@@ -34,15 +35,12 @@ def build(
     port: int,
     helo: str,
     proto: str,
-    login: str | None = None,
-    destaddr: str | None = None,
-    destport: int | None = None,
 ) -> bytes | None:
     """Return the XCLIENT line, CRLF included, with the attributes that are offered.
 
     ``offered`` is what stands behind XCLIENT in the reply to EHLO. None if ADDR is not
-    among it: then the identity cannot be delivered. ``helo`` and ``login`` are sent as
-    xtext; "" and None are unavailable.
+    among it: then the identity cannot be delivered. What we do not know is sent as
+    unavailable, or the upstream would take it from our own connection.
     """
     known = {name.upper() for name in offered}
     if "ADDR" not in known:
@@ -53,9 +51,9 @@ def build(
         "PORT": str(port),
         "PROTO": proto,
         "HELO": _text(helo),
-        "LOGIN": _text(login),
-        "DESTADDR": _spelt(destaddr) if destaddr else _UNAVAILABLE,
-        "DESTPORT": _UNAVAILABLE if destport is None else str(destport),
+        "LOGIN": _UNAVAILABLE,
+        "DESTADDR": _UNAVAILABLE,
+        "DESTPORT": _UNAVAILABLE,
     }
     sent = (f"{name}={value}" for name, value in values.items() if name in known)
     return f"XCLIENT {' '.join(sent)}\r\n".encode("ascii")
@@ -107,16 +105,16 @@ def _address(value: str) -> str:
     # A scope names an interface of the machine that sent it.
     if address.scope_id is not None:
         raise ValueError(value)
-    return str(address.ipv4_mapped or address)
+    return str(unmapped(address))
 
 
 def _spelt(address: str) -> str:
-    ip = ipaddress.ip_address(address.partition("%")[0])
+    ip = parse_ip(address)
     return f"IPV6:{ip}" if ip.version == 6 else str(ip)
 
 
-def _text(value: str | None) -> str:
-    encoded = encode_xtext(value).decode("ascii") if value else ""
+def _text(value: str) -> str:
+    encoded = encode_xtext(value).decode("ascii")
     return encoded if 0 < len(encoded) <= MAX_VALUE else _UNAVAILABLE
 
 
