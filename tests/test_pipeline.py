@@ -11,12 +11,12 @@ from smtpguard.model.content import MemorySpool
 from smtpguard.model.decision import Action, Decision, TraceStep
 from smtpguard.model.disposition import Outcome
 from smtpguard.model.mailbox import Path
+from smtpguard.model.reply import Reply
 from smtpguard.model.settings import Limits, Settings
 from smtpguard.pipeline import MAX_TRACE, TransactionJudge
 from smtpguard.wire import parse_mailbox
 from tests.judging import (
     NOON,
-    PAYLOAD,
     PLAIN,
     TEXT_PART,
     attachment,
@@ -89,6 +89,19 @@ def test_each_action_ends_as_the_contract_says(
 def test_the_reply_of_a_rule_is_sent_as_it_is_written(action: str, reply: str) -> None:
     said = judge_message(exe(action, f', reply: "{reply}"'), mixed(TEXT_PART, TOOL))
     assert str(said.reply) == reply
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_only_the_default_reply_gets_a_reference(own: bool) -> None:
+    """Said by the decision, not by which object the reply is: they may be equal."""
+    reply = Reply.make(550, "5.7.1", "Message refused by policy")
+    answer = Decision(Action.DENY, "filenames:1", reply, own_reply=own)
+    judge = TransactionJudge(
+        make_pipeline(rules()),
+        Watching(answer),  # type: ignore[arg-type]
+    )
+    said = judge.examine(make_session(), make_envelope(), PLAIN).disposition
+    assert str(said.reply) == f"{reply}{'' if own else ' (id 5f3a.2)'}"
 
 
 RANKED = ("drop", "deny", "tempfail", "discard", "strip", "allow")
@@ -239,17 +252,14 @@ def watched(mail: bytes, policy: Watching | None = None) -> Watching:
     return policy
 
 
-def test_rules_see_each_leaf_with_its_names_and_its_decoded_size() -> None:
+def test_rules_see_each_leaf_and_message_with_type_and_names() -> None:
     mail = mixed(TEXT_PART, TOOL, forwarded(PLAIN))
-    parts = [part for part, _ in watched(mail).asked]
-    assert [(part.path, part.content_type, part.size) for part in parts] == [
-        ("1.1", "text/plain", len(b"See there.")),
-        ("1.2", "application/octet-stream", len(PAYLOAD)),
-        ("1.3", "message/rfc822", len(PLAIN) - 2),
-        ("1.3.1", "text/plain", len(b"One line.\r\nAnother.")),
+    assert [(part.content_type, part.names) for part, _ in watched(mail).asked] == [
+        ("text/plain", ()),
+        ("application/octet-stream", ("tool.exe",)),
+        ("message/rfc822", ()),
+        ("text/plain", ()),
     ]
-    assert parts[1].names == ("tool.exe",)
-    assert [part.untyped for part in parts] == [False, False, False, True]
 
 
 def test_rules_see_the_message_its_author_and_the_time() -> None:
@@ -267,10 +277,64 @@ def test_a_rule_on_the_author_looks_into_the_message() -> None:
     assert judge_message(text, PLAIN).outcome is Outcome.RELAYED
 
 
-def test_the_limits_of_the_policy_bound_the_reading() -> None:
-    settings = Settings(limits=Limits(mime_depth=1, mime_parts=2, header_section=70))
-    policy = watched(mixed(TEXT_PART, TOOL), Watching(settings=settings))
-    assert [part.path for part, _ in policy.asked] == ["1"]
+LONG_TOOL = TOOL.replace(b"\r\n", b"\r\nX-Long: " + b"x" * 5000 + b"\r\n", 1)
+
+
+@pytest.mark.parametrize(
+    ("limits", "hit", "paths"),
+    [
+        (Limits(), [], ["1", "1.1", "1.2"]),
+        (Limits(mime_depth=1), ["limit-depth"], ["1"]),
+        # The message, its first part, and no more.
+        (Limits(mime_parts=2), ["limit-parts"], ["1", "1.1"]),
+        # 1.2 has a longer header.
+        (Limits(header_section=4096), ["limit-header"], ["1", "1.1", "1.2"]),
+    ],
+    ids=["defaults", "depth", "parts", "header"],
+)
+def test_each_limit_of_the_policy_bounds_the_reading(
+    limits: Limits, hit: list[str], paths: list[str]
+) -> None:
+    judge = TransactionJudge(
+        make_pipeline(rules()),
+        Watching(settings=Settings(limits=limits)),  # type: ignore[arg-type]
+    )
+    mail = mixed(TEXT_PART, LONG_TOOL)
+    message = judge.examine(make_session(), make_envelope(), mail).message
+    assert [str(one.kind) for one in message.defects if one.is_limit] == hit
+    assert [part.path for part in message.parts()] == paths
+
+
+def test_the_largest_header_of_a_rule_file_bounds_the_reading() -> None:
+    tools = names('{match: "*.exe", action: strip}')
+    mail = mixed(TEXT_PART, LONG_TOOL)
+    assert judge_message(rules(tools), mail).outcome is Outcome.MODIFIED
+    said = judge_message(rules("session: {max_header: 4KiB}", tools), mail)
+    assert said.outcome is Outcome.REJECTED
+    assert said.reason.startswith("limit-header in part 1.2")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.exe. .",
+        "a\u202efdp.exe",
+        "a.\u200bexe",
+        "a\uff0eexe",
+        "a.exe\0.txt",
+        "x\\a.exe::$DATA",
+        "=?utf-8?q?a=EF=BC=8Eexe?=",
+        "=?utf-8?q?a.exe=00.txt?=",
+    ],
+    ids=ascii,
+)
+def test_M6_a_name_that_hides_its_ending_is_seen_through(name: str) -> None:
+    """From octets to decision: neither the reader nor the rules may forget it."""
+    said = judge_message(exe("strip"), mixed(TEXT_PART, attachment(name)))
+    assert said.outcome is Outcome.MODIFIED
+    assert judge_message(exe("deny"), mixed(TEXT_PART, attachment(name))).outcome is (
+        Outcome.REJECTED
+    )
 
 
 # ---------------------------------------------------------------------- undecidable
@@ -522,7 +586,7 @@ def test_only_trusted_clients_must_tell_who_the_client_is() -> None:
     assert pipeline.trusted(("192.0.2.98", 1)) is None
 
 
-def test_helo_sender_and_recipient_are_judged_by_that_policy_and_clock() -> None:
+def test_helo_and_both_paths_are_judged_by_that_policy_and_clock() -> None:
     pipeline = make_pipeline(SEVERAL)
     session = make_session(helo="bad.test")
     assert pipeline.helo(session).rule == "helo:1"

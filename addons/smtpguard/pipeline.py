@@ -28,7 +28,7 @@ from smtpguard.mime import (
     prepend_field,
     strip,
 )
-from smtpguard.model.decision import Action, Decision, TraceStep
+from smtpguard.model.decision import Action, Decision, TraceStep, most_severe
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.policy.facts import MessageFacts, PartFacts
 from smtpguard.policy.replies import MESSAGE_DENIED
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from smtpguard.model.content import Spool
     from smtpguard.model.envelope import Envelope
     from smtpguard.model.mailbox import Path
+    from smtpguard.model.reply import Reply
     from smtpguard.model.session import SessionFacts
     from smtpguard.model.settings import Refusal, Settings, TrustedClient
     from smtpguard.policy import Policy, Ruleset
@@ -143,23 +144,29 @@ class TransactionJudge:
         facts = MessageFacts(
             session, envelope, authors(message), len(buffer), self.pipeline.clock()
         )
-        parts = outline(message)
-        sizes = {part["path"]: part["size"] for part in parts}
         decisions = {
-            part.path: self.policy.part(_part_facts(part, sizes[part.path]), facts)
+            part.path: self.policy.part(PartFacts(part.content_type, part.names), facts)
             for part in message.candidates()
         }
         unread = _unread(message, self.policy)
-        worst = _most_severe((*decisions.values(), *unread))
+        worst = most_severe((*decisions.values(), *unread))
         identifier = (envelope.id if envelope else "") or session.id
         edits: tuple[Edit, ...] = ()
         if worst.action is Action.STRIP:
             edits = _edits(identifier, message, decisions)
-        said = _disposition(worst, message, edits, identifier)
+        outcome, reply = _outcome(worst, edits, identifier)
         told = (step for decision in unread for step in decision.trace)
-        trace = (*told, *_trace(decisions, worst))
-        report = _report(message, parts, decisions)
-        return Judged(message, edits, replace(said, trace=trace, report=report))
+        disposition = Disposition(
+            outcome,
+            reply,
+            apply(message, edits) if outcome is Outcome.MODIFIED else None,
+            worst.rule,
+            worst.action,
+            worst.reason,
+            (*told, *_trace(decisions, worst)),
+            _report(message, decisions),
+        )
+        return Judged(message, edits, disposition)
 
     def _add_received(
         self, session: SessionFacts, envelope: Envelope, judged: Judged
@@ -173,11 +180,6 @@ class TransactionJudge:
 
 
 # -- from decisions to a disposition -------------------------------------------------
-
-
-def _most_severe(decisions: tuple[Decision, ...]) -> Decision:
-    """Return the decision that counts for the whole message, the first of equals."""
-    return min(decisions, key=lambda one: one.action.severity)
 
 
 def _unread(message: Message, policy: Policy) -> tuple[Decision, ...]:
@@ -204,38 +206,29 @@ def _refusal(rule: str, defect: Defect, why: str) -> Decision:
     return Decision(Action.DENY, rule, MESSAGE_DENIED, reason=reason, trace=(step,))
 
 
-def _disposition(
-    worst: Decision, message: Message, edits: tuple[Edit, ...], identifier: str
-) -> Disposition:
+def _outcome(
+    worst: Decision, edits: tuple[Edit, ...], identifier: str
+) -> tuple[Outcome, Reply | None]:
     """Return what the most severe decision means for the whole message."""
-    said = Disposition(
-        Outcome.DEFERRED,
-        replies.UNDECIDED,
-        None,
-        worst.rule,
-        worst.action,
-        worst.reason,
-    )
     match worst.action:
         case Action.DENY if worst.reply is not None:
-            # A rule's own reply stays as it is written, also where it reads the same.
-            is_default = worst.reply is MESSAGE_DENIED
-            reply = replies.policy_refused(identifier) if is_default else worst.reply
-            return replace(said, outcome=Outcome.REJECTED, reply=reply)
+            if worst.own_reply:
+                return Outcome.REJECTED, worst.reply
+            # Ours tells the reference as well.
+            return Outcome.REJECTED, replies.policy_refused(identifier)
         case Action.TEMPFAIL if worst.reply is not None:
-            return replace(said, reply=worst.reply)
+            return Outcome.DEFERRED, worst.reply
         case Action.DISCARD:
-            return replace(said, outcome=Outcome.DISCARDED, reply=replies.OK)
+            return Outcome.DISCARDED, replies.OK
         case Action.DROP:
-            return replace(said, outcome=Outcome.DROPPED, reply=None)
+            return Outcome.DROPPED, None
         case Action.STRIP if edits:
-            content = apply(message, edits)
-            return replace(said, outcome=Outcome.MODIFIED, reply=None, content=content)
+            return Outcome.MODIFIED, None
         case Action.ALLOW:
-            return replace(said, outcome=Outcome.RELAYED, reply=None)
+            return Outcome.RELAYED, None
         case _:
             # What this build cannot do must not end as if it had been allowed.
-            return said
+            return Outcome.DEFERRED, replies.UNDECIDED
 
 
 def _edits(
@@ -262,16 +255,6 @@ def _notice(identifier: str, part: Part, decision: Decision) -> Notice:
     )
 
 
-def _part_facts(part: Part, size: int) -> PartFacts:
-    return PartFacts(
-        path=part.path,
-        content_type=part.content_type,
-        names=part.names,
-        size=size,
-        untyped=part.untyped,
-    )
-
-
 # -- what is told about it -----------------------------------------------------------
 
 
@@ -286,13 +269,12 @@ def _trace(decisions: dict[str, Decision], worst: Decision) -> Iterator[TraceSte
         yield TraceStep(step.rule, step.matched, step.reason, step.place, path)
 
 
-def _report(
-    message: Message, parts: list[dict[str, Any]], decisions: dict[str, Decision]
-) -> dict[str, Any]:
+def _report(message: Message, decisions: dict[str, Decision]) -> dict[str, Any]:
     """Return ``ambiguous`` to ``findings`` of contract 10.
 
     Nothing is detected or scanned yet: ``detected`` is None, ``verdicts`` is empty.
     """
+    parts = outline(message)
     return {
         "ambiguous": any(defect.is_ambiguity for defect in message.defects),
         "defects": outline_defects(message),

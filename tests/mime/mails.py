@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from hypothesis import strategies as st
 
-from smtpguard.mime import Limits, Message, Part, parse
+from smtpguard.mime import Limits, Message, Part, Span, parse
 
 
 def mail(*lines: str | bytes, end: bytes = b"\r\n") -> bytes:
@@ -37,6 +39,56 @@ def only(message: Message, path: str) -> Part:
     part = message.part(path)
     assert part is not None, path
     return part
+
+
+def leaves(message: Message) -> list[Part]:
+    """Return the parts that hold no other part as they stand."""
+    return [part for part in message.parts() if part.is_leaf]
+
+
+def values(message: Message, name: str) -> tuple[str, ...]:
+    """Return the values of the message's own fields of that name, in order."""
+    return tuple(field.value for field in message.fields if field.is_named(name))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One piece of a message; all of them in order are the message."""
+
+    role: str
+    """``header``, ``separator``, ``body``, ``preamble``, ``delimiter`` or
+    ``epilogue``."""
+    part: str
+    """Path of the part it belongs to."""
+    span: Span
+
+
+def tiles(message: Message) -> list[Tile]:
+    """Return every octet of a message once, in order, empty pieces left out.
+
+    Only true where the spans of all parts fit together, which is what it is for.
+    """
+    return [tile for tile in _tiles(message.root) if tile.span]
+
+
+def _tiles(part: Part) -> Iterator[Tile]:
+    yield Tile("header", part.path, part.header)
+    yield Tile("separator", part.path, Span(part.header.end, part.body.start))
+    children = iter(part.children)
+    if part.delimiters:
+        preamble = Span(part.body.start, part.delimiters[0].start)
+        yield Tile("preamble", part.path, preamble)
+    elif not part.children:
+        yield Tile("body", part.path, part.body)
+    for delimiter in part.delimiters:
+        yield Tile("delimiter", part.path, delimiter)
+        # The close delimiter comes last and has no part behind it.
+        for child in islice(children, 1):
+            yield from _tiles(child)
+    for child in children:
+        yield from _tiles(child)
+    if part.epilogue is not None:
+        yield Tile("epilogue", part.path, part.epilogue)
 
 
 def body(part: Part) -> bytes:

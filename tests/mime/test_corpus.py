@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from smtpguard.mime import Notice, apply, outline, parse, strip
-from tests.mime.mails import mutate, shape
+from tests.mime.mails import mutate, shape, tiles
 
 
 MAILS = {".eml", ".mbox", ".msg"}
@@ -63,7 +63,7 @@ def test_every_mail_is_tiled_and_comes_out_as_it_went_in(shared: Path) -> None:
     for path in corpus_mails(shared):
         for text in both_line_ends(path):
             message = parse(text)
-            assert b"".join(t.span.of(text) for t in message.tiles()) == text, path
+            assert b"".join(t.span.of(text) for t in tiles(message)) == text, path
             assert b"".join(apply(message, ()).chunks()) == text, path
             assert len(outline(message)) == len(list(message.parts()))
             count += 1
@@ -124,7 +124,7 @@ def test_mutated_mails_are_tiled(shared: Path) -> None:
             ]
             mutated = mutate(text, changes)
             message = parse(mutated)
-            joined = b"".join(tile.span.of(mutated) for tile in message.tiles())
+            joined = b"".join(tile.span.of(mutated) for tile in tiles(message))
             assert joined == mutated, (path, changes)
             count += 1
     assert count > 3000

@@ -77,14 +77,8 @@ def test_broken_values_are_read_and_told(
 def test_a_token_with_an_equals_sign_is_a_parameter(text: bytes) -> None:
     found = parse_structured(text)
     assert found.token == b""
-    assert found.first("n") == b"x"
+    assert values(text)["n"] == b"x"
     assert "malformed-parameter" in defects(text)
-
-
-def test_the_first_of_two_parameters_counts() -> None:
-    found = parse_structured(b"a/b; n=x; n=y")
-    assert found.first("n") == b"x"
-    assert found.first("m") is None
 
 
 def test_raw_values_keep_quotes_and_comments() -> None:

@@ -16,13 +16,24 @@ from smtpguard.mime import (
     apply,
     parse,
     prepend_field,
-    remove_field,
     strip,
 )
-from tests.mime.mails import CRLF_SOUP, TREES, Node, content, mail, only, read, shape
+from tests.mime.mails import (
+    CRLF_SOUP,
+    TREES,
+    Node,
+    content,
+    leaves,
+    mail,
+    only,
+    read,
+    shape,
+    tiles,
+    values,
+)
 
 
-NOTICE = Notice("gone\n", "because")
+NOTICE = Notice("gone\n")
 PLAIN = mail(
     "Content-Type: text/plain; charset=utf-8",
     "Content-Transfer-Encoding: 7bit",
@@ -317,15 +328,13 @@ def test_stripping_one_part_changes_no_other(tree: Node, choice: int) -> None:
     assert shape(after.root) == replaced(shape(message.root), indices(part))
     assert content(only(after, part.path)).rstrip() == b"gone"
     untouched = {p.path for p in parts if not p.path.startswith(part.path)}
-    for leaf in message.leaves():
+    for leaf in leaves(message):
         if leaf.path in untouched:
             assert only(after, leaf.path).span.of(after.buffer) == leaf.span.of(
                 message.buffer
             )
     spans = [edit.span for edit in edits]
-    kept = [
-        t for t in message.tiles() if not any(span.covers(t.span) for span in spans)
-    ]
+    kept = [t for t in tiles(message) if not any(span.covers(t.span) for span in spans)]
     before, behind = min(s.start for s in spans), max(s.end for s in spans)
     assert all(
         tile.span.end <= before or tile.span.start >= behind or tile.part == part.path
@@ -361,8 +370,8 @@ def span_shape(part: Part) -> object:
 @given(TREES, st.lists(st.integers(0, 100), min_size=2, max_size=4, unique=True))
 def test_edits_of_disjoint_spans_commute(tree: Node, choices: list[int]) -> None:
     message = parse(tree.octets)
-    leaves = list(message.leaves())
-    chosen = {leaves[choice % len(leaves)].path for choice in choices}
+    found = leaves(message)
+    chosen = {found[choice % len(found)].path for choice in choices}
     plans = [strip(message, only(message, path), NOTICE) for path in sorted(chosen)]
     outcomes = {
         result(message, *itertools.chain.from_iterable(order))
@@ -420,7 +429,7 @@ def test_a_field_can_be_added_to_any_message(text: bytes, expected: bytes) -> No
     message = parse(text)
     found = result(message, prepend_field(message, b"A", b"1"))
     assert found == expected
-    assert parse(found).values("a") == ("1",)
+    assert values(parse(found), "a") == ("1",)
 
 
 def test_a_long_field_is_folded_at_its_blanks() -> None:
@@ -428,7 +437,8 @@ def test_a_long_field_is_folded_at_its_blanks() -> None:
     value = b"word " * 40
     edit = prepend_field(message, b"X-Long", value)
     assert all(len(line) <= 76 for line in edit.replacement.split(b"\r\n"))
-    assert parse(result(message, edit)).values("x-long") == (value.decode().strip(),)
+    found = values(parse(result(message, edit)), "x-long")
+    assert found == (value.decode().strip(),)
 
 
 @pytest.mark.parametrize(
@@ -449,18 +459,11 @@ def test_what_would_break_the_header_is_refused(name: bytes, value: bytes) -> No
         prepend_field(read("Subject: x", ""), name, value)
 
 
-def test_a_field_is_removed_with_its_folding() -> None:
-    message = read("A: 1", "B: 2", " more", "C: 3", "", "x")
-    edit = remove_field(message, message.fields[1])
-    assert result(message, edit) == mail("A: 1", "C: 3", "", "x")
-
-
 def test_fields_can_change_while_a_part_is_stripped() -> None:
     message = read("X-Forged: 1", "Content-Type: a/b", "X-Forged: 2", "", "x")
     edits = (
-        remove_field(message, message.fields[0]),
-        remove_field(message, message.fields[2]),
-        remove_field(message, message.fields[1]),
+        # Taken away; that of the type is replaced by the strip as well, and loses.
+        *(Edit(message.fields[n].span, b"") for n in (0, 2, 1)),
         prepend_field(message, b"X-Own", b"1"),
         *strip(message, message.root, NOTICE),
     )

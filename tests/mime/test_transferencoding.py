@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from smtpguard.mime import Span
 from smtpguard.mime.transferencoding import (
-    CHUNK_OCTETS,
     decode,
     decode_base64,
     encode_base64,
     encode_quoted_printable,
 )
+from smtpguard.model.content import CHUNK_OCTETS
 
 
 def decoded(encoding: str, text: bytes) -> bytes:

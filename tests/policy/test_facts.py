@@ -14,5 +14,5 @@ def test_what_is_not_told_is_not_known() -> None:
 
 
 def test_a_part_may_have_no_name() -> None:
-    assert PartFacts("1", "text/plain").names == ()
+    assert PartFacts("text/plain").names == ()
     assert message().now is None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,8 +33,14 @@ def test_a_file_beyond_the_limit_is_not_read(
     path.write_bytes(b"x" * 10)
     assert files.read_file(str(path)) == "x" * 10
     path.write_bytes(b"x" * 11)
-    with pytest.raises(ValueError, match="larger than 10 octets"):
+    with pytest.raises(OSError, match="larger than 10 octets") as raised:
         files.read_file(str(path))
+    assert raised.value.errno == errno.EFBIG
+
+
+def test_a_name_that_no_file_can_have_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="null"):
+        files.read_file("a\0b")
 
 
 def test_a_missing_file_is_an_oserror(tmp_path: Path) -> None:

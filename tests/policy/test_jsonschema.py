@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,9 +46,18 @@ def validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema)
 
 
-def test_the_published_schema_is_current() -> None:
-    """Else write ``schema_text()`` to the file anew."""
-    assert (RULES / "schema.json").read_text(encoding="utf-8") == schema_text()
+def test_the_published_schema_is_what_the_documented_command_writes() -> None:
+    """Else run it, as rules/README.md says."""
+    readme = (RULES / "README.md").read_text(encoding="utf-8")
+    command, target = re.findall(
+        r"^    (\S*python -c .*) > (\S+)$", readme, re.MULTILINE
+    )[0]
+    program, *arguments = shlex.split(command)
+    assert program == ".venv/bin/python"
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, check=True, timeout=60
+    )
+    assert (RULES.parent / target).read_bytes() == done.stdout
 
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from smtpguard.policy import Ruleset, load
+from smtpguard.errors import RulesError
+from smtpguard.policy import Ruleset, lists, load
 from smtpguard.policy.lists import ListSource
 from tests.policy.rulefiles import NAME, reader, rules, slugs
 
@@ -119,6 +120,18 @@ def test_a_list_defined_in_two_files_is_told() -> None:
 def test_a_list_that_cannot_be_read_is_told_once() -> None:
     """Its users are not told as well that it does not exist."""
     assert slugs(FILE) == ["cannot-read"]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at first", "on reload"])
+def test_a_list_with_too_many_entries_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """Neither as empty, nor as one that shrank."""
+    old = reload(addresses(10), None)
+    monkeypatch.setattr(lists, "MAX_ENTRIES", 5)
+    with pytest.raises(RulesError) as raised:
+        reload(addresses(10), old if again else None)
+    assert [one.slug for one in raised.value.problems] == ["file-too-large"]
 
 
 def test_inline_lists_are_read() -> None:

@@ -13,7 +13,7 @@ from tests.policy.rulefiles import envelope, message, path, policy, session
 MONDAY = datetime(2024, 1, 1, 12, 0)  # noqa: DTZ001
 SUNDAY = datetime(2024, 1, 7, 12, 0)  # noqa: DTZ001
 OWN = "domains: [own.example]\n"
-SENDER = "550 5.7.1 Sender address rejected"
+NOT_FROM_THERE = "550 5.7.1 Sender address rejected"
 REFUSED = "550 5.7.1 Message refused by policy"
 LATER = "451 4.7.1 Try again later"
 UNDECIDED = "451 4.3.0 Not decided, try again later"
@@ -27,7 +27,7 @@ def brief(decision: Decision) -> tuple[str, str, str]:
 
 def test_a_list_that_is_not_there_has_nothing_to_say() -> None:
     found = policy()
-    part = PartFacts("1", "application/x-msdownload", ("a.exe",))
+    part = PartFacts("application/x-msdownload", ("a.exe",))
     silent = [
         found.helo(session()),
         found.mail(session(), path("a@a.example")),
@@ -71,6 +71,13 @@ def test_helo_is_judged_by_its_name(rule: str, helo: str, wanted: str | None) ->
     )
 
 
+@pytest.mark.parametrize("text", [UNDECIDED, "450 HELO name not accepted now"])
+def test_a_helo_rules_own_reply_stays_as_it_is_written(text: str) -> None:
+    rule = f'{{match: "x*", action: tempfail, reply: "{text}"}}'
+    found = policy(f"helo: [{rule}, {ALLOW_ALL}]")
+    assert str(found.helo(session(helo="x.example")).reply) == text
+
+
 def test_helo_knows_the_time_if_it_is_told() -> None:
     rule = "{match: x.example, action: deny, when: {time: mon}}"
     found = policy(f"helo: [{rule}, {ALLOW_ALL}]")
@@ -100,7 +107,7 @@ MAIL = policy(
     ("address", "size", "wanted"),
     [
         ("form@own.example", None, ("allow", "mail_from:1", "")),
-        ("a@own.example", None, ("deny", "mail_from:2", SENDER)),
+        ("a@own.example", None, ("deny", "mail_from:2", NOT_FROM_THERE)),
         ("a@old.example", None, ("rewrite", "mail_from:3", "")),
         ("a@big.example", 2**21, ("tempfail", "mail_from:4", LATER)),
         ("a@big.example", 2**20, ("deny", "mail_from:8", "553 5.7.1 Unknown")),
@@ -273,21 +280,22 @@ PARTS = policy(
 def test_a_part_is_judged_by_type_and_name_and_the_worse_wins(
     content_type: str, names: tuple[str, ...], wanted: tuple[str, str, str]
 ) -> None:
-    decision = PARTS.part(PartFacts("1", content_type, names), message())
+    decision = PARTS.part(PartFacts(content_type, names), message())
     assert brief(decision) == wanted
 
 
 def test_a_part_has_the_trace_of_both_lists() -> None:
-    decision = PARTS.part(PartFacts("1", "text/plain", ("a.exe",)), message())
+    decision = PARTS.part(PartFacts("text/plain", ("a.exe",)), message())
     assert [step.rule for step in decision.trace] == [
         *(f"content_types:{n}" for n in range(1, 5)),
         "filenames:1",
     ]
+    assert decision.reason == decision.trace[-1].reason
 
 
 def test_one_list_alone_decides() -> None:
     found = policy(f'filenames: [{{match: "*.exe", action: strip}}, {ALLOW_ALL}]')
-    decision = found.part(PartFacts("1", "text/plain", ("a.exe",)), message())
+    decision = found.part(PartFacts("text/plain", ("a.exe",)), message())
     assert brief(decision) == ("strip", "filenames:1", "")
 
 
@@ -305,7 +313,7 @@ def test_one_list_alone_decides() -> None:
 def test_rules_on_parts_know_the_message(condition: str, action: Action) -> None:
     rule = f'{{match: "*", action: strip, when: {{{condition}}}}}'
     found = policy(f"filenames: [{rule}, {ALLOW_ALL}]", top=OWN)
-    decision = found.part(PartFacts("1", "text/plain"), message(now=MONDAY))
+    decision = found.part(PartFacts("text/plain"), message(now=MONDAY))
     assert decision.action is action
 
 
@@ -340,13 +348,13 @@ def test_recipients_who_differ_get_the_strictest(
     name: str, recipients: tuple[str, ...], refused: tuple[str, ...], action: Action
 ) -> None:
     asked = envelope("a@a.example", *recipients, refused=refused)
-    part = PartFacts("1", "text/plain", (name,))
+    part = PartFacts("text/plain", (name,))
     assert FOR_ANNA.part(part, message(envelope=asked)).action is action
 
 
 @pytest.mark.parametrize("asked", [None, envelope("a@a.example")])
 def test_without_recipients_their_conditions_are_not_known(asked: object) -> None:
-    part = PartFacts("1", "text/plain", ("a.key",))
+    part = PartFacts("text/plain", ("a.key",))
     assert FOR_ANNA.part(part, message(envelope=asked)).action is Action.TEMPFAIL
 
 
@@ -365,5 +373,5 @@ def test_recipients_are_sorted_once_for_all_parts(
     monkeypatch.setattr(PathCondition, "test", counted)
     one = message(envelope=asked)
     for number in range(100):
-        FOR_ANNA.part(PartFacts(str(number), "text/plain", ("a.txt",)), one)
+        FOR_ANNA.part(PartFacts("text/plain", (f"{number}.txt",)), one)
     assert calls == 2 * 50

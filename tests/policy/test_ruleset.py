@@ -57,7 +57,7 @@ def test_a_client_that_cannot_be_known_gets_nothing_accepted() -> None:
         chosen.helo(asked),
         chosen.mail(asked, path("a@a.example")),
         chosen.rcpt(asked, envelope(), path("b@b.example")),
-        chosen.part(PartFacts("1", "text/plain"), message()),
+        chosen.part(PartFacts("text/plain"), message()),
     ]
     assert chosen.name == "undecided"
     assert [one.action for one in decisions] == [Action.TEMPFAIL] * 4

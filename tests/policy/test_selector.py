@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from smtpguard.model.session import SessionFacts
+from smtpguard.policy.conditions import CONDITIONS, LATER
 from smtpguard.policy.selector import SELECTOR, Selector
 from smtpguard.policy.truth import Truth
 from tests.policy.rulefiles import context, node, session, told
@@ -98,3 +99,11 @@ def test_a_bad_choice_is_one_problem(text: str, slug: str) -> None:
     found = context()
     SELECTOR.read(node(text), found)
     assert told(found) == [slug]
+
+
+@pytest.mark.parametrize("name", sorted({*CONDITIONS, *LATER} - {"source"}))
+def test_every_condition_of_rules_is_known_and_refused(name: str) -> None:
+    """Also one that is added to the rules' table: it is no mistyped key."""
+    found = context()
+    SELECTOR.read(node(f"{{{name}: x}}"), found)
+    assert told(found) == ["condition-not-allowed-here"]

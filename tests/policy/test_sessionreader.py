@@ -112,6 +112,14 @@ def test_no_list_overrules_the_dialogue(keyword: str) -> None:
     assert slugs(text) == ["bad-value"]
 
 
+@pytest.mark.parametrize(
+    "keyword", ["STARTTLS", "8BITMIME", "BURL", "VRFY", "EXPN", "SEND", "XADR", "ONEX"]
+)
+def test_what_the_dialogue_knows_is_never_passed(keyword: str) -> None:
+    """A keyword of ours, or a verb, that somebody adds to its table is one here too."""
+    assert keyword in sessionreader.NEVER_PASSED
+
+
 def test_etrn_needs_clients_that_are_trusted() -> None:
     text = rules("session: {esmtp: {etrn: allow}}")
     assert problems(text) == [

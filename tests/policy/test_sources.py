@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import pytest
 
+from smtpguard.policy import files
 from smtpguard.policy.problems import Mark, Sink
 from smtpguard.policy.sources import Sources, beside
 from tests.policy.rulefiles import reader
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_texts_are_read_and_remembered() -> None:
@@ -53,6 +59,19 @@ def test_any_fault_of_reading_is_a_problem(error: Exception, text: str) -> None:
     sink = Sink()
     assert Sources(read, sink).text("a", Mark("r")) is None
     assert sink.problems[0].text == f'cannot read "a": {text}'
+
+
+def test_a_file_beyond_the_limit_is_a_problem_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_OCTETS", 3)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").write_text("abcd")
+    sink = Sink()
+    assert Sources(files.read_file, sink).text("a", Mark("r", 2)) is None
+    assert [(one.text, one.slug) for one in sink.problems] == [
+        ('cannot read "a": larger than 3 octets', "file-too-large")
+    ]
 
 
 def test_text_that_is_not_utf_8_is_told_by_its_line() -> None:

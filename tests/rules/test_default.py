@@ -82,7 +82,7 @@ def test_with_domains_it_is_no_relay(address: str, reply: str) -> None:
 )
 def test_a_dangerous_name_is_stripped(name: str) -> None:
     policy = filled_in().choose(session())
-    part = PartFacts("1.2", "application/octet-stream", (name,))
+    part = PartFacts("application/octet-stream", (name,))
     assert policy.part(part, message()).action is Action.STRIP
 
 
@@ -95,7 +95,7 @@ def test_a_dangerous_name_is_stripped(name: str) -> None:
 )
 def test_an_ordinary_name_passes(name: str) -> None:
     policy = filled_in().choose(session())
-    part = PartFacts("1.2", "application/octet-stream", (name,) if name else ())
+    part = PartFacts("application/octet-stream", (name,) if name else ())
     assert policy.part(part, message()).action is Action.ALLOW
 
 
@@ -115,7 +115,7 @@ def test_an_ordinary_name_passes(name: str) -> None:
 )
 def test_a_type_is_judged(content_type: str, action: Action) -> None:
     policy = filled_in().choose(session())
-    assert policy.part(PartFacts("1", content_type), message()).action is action
+    assert policy.part(PartFacts(content_type), message()).action is action
 
 
 def test_the_example_that_is_commented_out_works() -> None:
@@ -125,7 +125,7 @@ def test_the_example_that_is_commented_out_works() -> None:
         lines[number] = lines[number].replace("# ", "", 1)
     text = "\n".join(lines).replace("domains: [] ", "domains: [own.example] ")
     policy = load("default.yaml", lambda _name: text).choose(session())
-    part = PartFacts("1", "text/plain")
+    part = PartFacts("text/plain")
     outside = policy.part(part, message(header_from=("boss@own.example",)))
     assert str(outside.reply) == "550 5.7.1 Author address rejected"
     asked = session(authenticated=True)

@@ -31,7 +31,7 @@ def test_an_example_loads_without_a_warning(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sender", "authenticated", "reply"),
+    ("reverse_path", "authenticated", "reply"),
     [
         ("formular-xyz-123@meinefirma.example", False, ""),
         ("Formular-XYZ-123@MeineFirma.example", False, ""),
@@ -44,10 +44,10 @@ def test_an_example_loads_without_a_warning(file: Path) -> None:
     ],
 )
 def test_own_domain_is_refused_from_outside(
-    sender: str, authenticated: bool, reply: str
+    reverse_path: str, authenticated: bool, reply: str
 ) -> None:
     asked = session(authenticated=authenticated)
-    decision = example("own-domain").choose(asked).mail(asked, path(sender))
+    decision = example("own-domain").choose(asked).mail(asked, path(reverse_path))
     assert str(decision.reply or "") == reply
 
 
@@ -79,7 +79,7 @@ def test_a_mailbox_that_moved_is_rewritten() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sender", "tls", "reply"),
+    ("reverse_path", "tls", "reply"),
     [
         ("x@partner.example", False, "450 4.7.10 Encryption needed"),
         ("lager@lieferant.example", False, "450 4.7.10 Encryption needed"),
@@ -87,11 +87,11 @@ def test_a_mailbox_that_moved_is_rewritten() -> None:
         ("x@lieferant.example", False, ""),
     ],
 )
-def test_partners_have_to_encrypt(sender: str, tls: bool, reply: str) -> None:
+def test_partners_have_to_encrypt(reverse_path: str, tls: bool, reply: str) -> None:
     asked = session(tls=tls)
     policy = example("recipients").choose(asked)
     there = path("anna.schmidt@meinefirma.example")
-    decision = policy.rcpt(asked, envelope(sender), there)
+    decision = policy.rcpt(asked, envelope(reverse_path), there)
     assert str(decision.reply or "") == reply
 
 
@@ -120,7 +120,7 @@ def test_outbound_may_write_to_everybody_but_only_as_the_house() -> None:
     assert str(refused.reply) == "550 5.7.1 Use your own address"
     there = policy.rcpt(asked, envelope(), path("kunde@else.example"))
     assert there.action is Action.ALLOW
-    key = PartFacts("1.2", "application/octet-stream", ("server.key",))
+    key = PartFacts("application/octet-stream", ("server.key",))
     assert policy.part(key, message(session=asked)).action is Action.DENY
 
 

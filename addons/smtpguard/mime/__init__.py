@@ -1,21 +1,21 @@
 """Messages as trees of spans over the octets they came in; usable alone.
 
 ``parse`` never raises and never copies: a message is read once, in linear time, within
-``Limits``, and what is wrong with it is a ``Defect``. ``strip``, ``prepend_field`` and
-``remove_field`` plan edits, ``apply`` carries them out, and every octet outside an edit
-stays as it was received. Knows no SMTP, no rules, no files.
+``Limits``, and what is wrong with it is a ``Defect``. ``strip`` and ``prepend_field``
+plan edits, ``apply`` carries them out, and every octet outside an edit stays as it was
+received. Knows no SMTP, no rules, no files.
 """
 
 from smtpguard.mime.defects import Defect, Kind
 from smtpguard.mime.effort import is_quick
 from smtpguard.mime.header import Field
 from smtpguard.mime.limits import Limits
-from smtpguard.mime.notice import Notice, Variables, deny_message, unknown_variables
+from smtpguard.mime.notice import Notice, Variables, deny_message
 from smtpguard.mime.octets import Octets, Span
 from smtpguard.mime.outline import outline, outline_defects
 from smtpguard.mime.parser import parse
-from smtpguard.mime.part import Message, Part, Tile
-from smtpguard.mime.surgery import Edit, apply, prepend_field, remove_field, strip
+from smtpguard.mime.part import Message, Part
+from smtpguard.mime.surgery import Edit, apply, prepend_field, strip
 
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "Octets",
     "Part",
     "Span",
-    "Tile",
     "Variables",
     "apply",
     "deny_message",
@@ -38,7 +37,5 @@ __all__ = [
     "outline_defects",
     "parse",
     "prepend_field",
-    "remove_field",
     "strip",
-    "unknown_variables",
 ]

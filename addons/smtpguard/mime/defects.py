@@ -122,8 +122,6 @@ class Defect:
     """Path of the part."""
     offset: int
     """Octets from the beginning of the message."""
-    text: str = ""
-    """For the log; printable ASCII."""
 
     @property
     def is_limit(self) -> bool:
@@ -146,11 +144,11 @@ class DefectLog:
         self._found: dict[tuple[str, Kind], Defect] = {}
         self._offset: int | None = None
 
-    def add(self, kind: Kind, part: str, offset: int, text: str = "") -> None:
+    def add(self, kind: Kind, part: str, offset: int) -> None:
         """Note a defect unless this part has one of its kind."""
         if (part, kind) not in self._found:
             at = offset if self._offset is None else self._offset
-            self._found[part, kind] = Defect(kind, part, at, text)
+            self._found[part, kind] = Defect(kind, part, at)
 
     def within(self, offset: int) -> DefectLog:
         """Return a log that adds to this one, for content decoded from ``offset``."""

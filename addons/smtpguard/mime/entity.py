@@ -1,8 +1,8 @@
 """What the header of one entity says about its content (RFC 2045, RFC 2183).
 
-Turns the ``Content-*`` fields of a part into claims: type, boundary, encoding,
-disposition, names. Of fields that occur twice the first one counts here, and a defect
-says that another reader may have taken the other.
+Turns the ``Content-*`` fields of a part into claims: type, boundary, encoding, names.
+Of fields that occur twice the first one counts here, and a defect says that another
+reader may have taken the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from smtpguard.mime.encodedwords import has_encoded_word
 from smtpguard.mime.limits import MAX_NAMES
 from smtpguard.mime.names import file_names
 from smtpguard.mime.parameters import (
-    Parameter,
     Structured,
     parse_structured,
     readings,
@@ -37,7 +36,6 @@ MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
 _TYPE = re.compile(rb"[!#$&-+.0-9A-Z^_`a-z{|}~-]+/[!#$&-+.0-9A-Z^_`a-z{|}~-]+")
 _CONTAINER_MARKS = ("multipart", "message", "boundary")
 _RFC_BOUNDARY = 70
-_EMPTY = Structured(b"", (), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +43,9 @@ class Claims:
     """What a header claims; all text lower case where it has no case."""
 
     content_type: str
-    untyped: bool
-    parameters: tuple[Parameter, ...]
     boundary: bytes | None
     """None unless the type is multipart and says how its parts are delimited."""
     transfer_encoding: str
-    content_disposition: str
     names: tuple[str, ...]
 
     @property
@@ -66,8 +61,8 @@ class _Notes:
         self._log = log
         self._part = part
 
-    def add(self, kind: Kind, field: Field, text: str = "") -> None:
-        self._log.add(kind, self._part, field.span.start, text)
+    def add(self, kind: Kind, field: Field) -> None:
+        self._log.add(kind, self._part, field.span.start)
 
 
 def read_claims(
@@ -86,19 +81,14 @@ def read_claims(
     if len(dispositions) > 1:
         notes.add(Kind.DUPLICATE_DISPOSITION, dispositions[1][0])
     content_type = _content_type(types, default_type, notes)
-    claimed = types[0][1] if types else _EMPTY
-    disposition = dispositions[0][1].token if dispositions else b""
     return Claims(
         content_type=content_type,
-        untyped=not types,
-        parameters=claimed.parameters,
         boundary=(
             _boundary(types[0], notes)
             if types and content_type.startswith("multipart/")
             else None
         ),
         transfer_encoding=_transfer_encoding(fields, notes),
-        content_disposition=disposition.decode("latin-1").lower(),
         names=_names((*dispositions, *types), max_names, notes),
     )
 
@@ -173,7 +163,7 @@ def _transfer_encoding(fields: tuple[Field, ...], notes: _Notes) -> str:
     if len({"" if one in IDENTITY else one for one in (encoding, *others)}) > 1:
         notes.add(Kind.DUPLICATE_TRANSFER_ENCODING, found[1])
     if encoding not in KNOWN:
-        notes.add(Kind.UNKNOWN_TRANSFER_ENCODING, found[0], ascii(encoding)[:80])
+        notes.add(Kind.UNKNOWN_TRANSFER_ENCODING, found[0])
     return encoding
 
 

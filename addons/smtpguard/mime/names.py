@@ -2,21 +2,18 @@
 
 Mail readers disagree about ``filename``, ``filename*``, ``name``, RFC 2231
 continuations and encoded words inside them, so each reading is a name of the part, and
-a rule matches if any of them does. What a file system or a user's eye drops (trailing
-dots and blanks, controls, bidi marks, full-width letters) is seen through by one more
-reading.
+a rule matches if any of them does. Names stay as they are written: what eyes and file
+systems drop of them is for whoever judges them (``policy.filenames``).
 """
 
 from __future__ import annotations
 
-import unicodedata
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from smtpguard.mime.charsets import decode
 from smtpguard.mime.encodedwords import decode_as_one_word, decode_words
 from smtpguard.mime.parameters import Parameter, readings, variants
-from smtpguard.model.characters import is_invisible
 
 
 if TYPE_CHECKING:
@@ -36,16 +33,12 @@ def file_names(
     ``fields`` are the parameters of its Content-Disposition fields, then of its
     Content-Type fields; ``others`` what odd readers make of the same fields.
     """
-    sets = tuple(fields)
-    written = dict.fromkeys(islice(_written_names(sets, others), limit))
-    names = chain(written, chain.from_iterable(map(_seen_through, written)))
-    return tuple(islice(dict.fromkeys(name for name in names if name), limit))
+    return tuple(islice(_each_once(tuple(fields), others), limit))
 
 
-def _written_names(
+def _each_once(
     sets: tuple[tuple[Parameter, ...], ...], others: Iterable[tuple[Parameter, ...]]
 ) -> Iterator[str]:
-    """Yield the names that the fields give, each once."""
     found: set[str] = set()
     for name in chain(
         _names_of_all(sets),
@@ -80,20 +73,3 @@ def _continued_names(parameters: tuple[Parameter, ...]) -> Iterator[str]:
         for reading in readings(parameters, base):
             if not reading.plain:
                 yield decode_words(decode(reading.octets, reading.charset))
-
-
-def _seen_through(name: str) -> Iterator[str]:
-    if "\0" in name:
-        # A reader written in C stops at the first NUL.
-        yield name.partition("\0")[0]
-    seen = name if name.isascii() else _folded(name)
-    kept = "".join(c for c in seen if not is_invisible(c))
-    yield kept.rstrip(". ").lstrip()
-
-
-def _folded(name: str) -> str:
-    """Return the compatibility form, character by character.
-
-    Normalising the whole name would sort runs of combining marks in quadratic time.
-    """
-    return "".join(unicodedata.normalize("NFKC", character) for character in name)

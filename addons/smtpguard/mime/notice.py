@@ -17,10 +17,6 @@ MAX_VALUE = 120
 """Characters of a value; a longer one keeps its beginning and its ending."""
 _KEPT_ENDING = 30
 
-VARIABLES = frozenset(
-    {"reason", "type", "filename", "virus", "action", "recovery", "id"}
-)
-
 DEFAULT_TEXT = """\
 A part of this message was %(action)s by the mail gateway.
 
@@ -90,13 +86,11 @@ class Notice:
 
     text: str
     """Lines ended by LF or CRLF; any characters."""
-    reason: str = ""
-    """For the log: why the part was replaced."""
 
 
 def deny_message(template: str | None, variables: Variables) -> Notice:
     """Return the deny message; ``template`` None takes the default text."""
-    return Notice(text(template, variables), variables.reason)
+    return Notice(text(template, variables))
 
 
 def text(template: str | None, variables: Variables) -> str:
@@ -109,13 +103,6 @@ def text(template: str | None, variables: Variables) -> str:
         return values.get(found[1], found[0])
 
     return _VARIABLE.sub(value, DEFAULT_TEXT if template is None else template)
-
-
-def unknown_variables(template: str) -> tuple[str, ...]:
-    """Return the variables of an own text that would not be filled, in order."""
-    known = VARIABLES | {"action_de", "virus_de", "recovery_de"}
-    names = (found[1] for found in _VARIABLE.finditer(template) if found[1])
-    return tuple(dict.fromkeys(name for name in names if name not in known))
 
 
 def harmless(value: str, limit: int = MAX_VALUE) -> str:

@@ -49,11 +49,6 @@ class Structured:
     parameters: tuple[Parameter, ...]
     defects: tuple[Kind, ...]
 
-    def first(self, name: str) -> bytes | None:
-        """Return the value of the first parameter of that very name."""
-        found = (item.value for item in self.parameters if item.name == name)
-        return next(found, None)
-
 
 @dataclass(frozen=True, slots=True)
 class Reading:

@@ -24,7 +24,6 @@ from smtpguard.model.content import Edited
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from smtpguard.mime.header import Field
     from smtpguard.mime.notice import Notice
     from smtpguard.mime.part import Message, Part
 
@@ -46,8 +45,6 @@ class Edit:
 
     span: Span
     replacement: bytes
-    reason: str = ""
-    """For the log."""
     part: str = ""
     """Path of the part that is replaced; "" where only a field changes."""
 
@@ -63,8 +60,8 @@ def strip(message: Message, part: Part, notice: Notice) -> tuple[Edit, ...]:
     header, body = _notice_entity(notice.text)
     if not _is_own_message(message, part):
         text = _joined_to(message.buffer, part.span.end, header + _CRLF + body)
-        return (Edit(part.span, text, notice.reason, part.path),)
-    return tuple(_strip_message(message.buffer, part, (header, body), notice.reason))
+        return (Edit(part.span, text, part.path),)
+    return tuple(_strip_message(message.buffer, part, (header, body)))
 
 
 def prepend_field(message: Message, name: bytes, value: bytes) -> Edit:
@@ -79,13 +76,7 @@ def prepend_field(message: Message, name: bytes, value: bytes) -> Edit:
     at = _top_of_header(message)
     lead = b"" if _begins_line(message.buffer, at) else _CRLF
     field = _folded(name + b": " + value.strip(b" "))
-    return Edit(Span(at, at), lead + field, f"add {name.decode()}")
-
-
-def remove_field(message: Message, field: Field) -> Edit:
-    """Plan to take a field away, with its folding and line end."""
-    del message  # The span says it all; kept so that the three planners look alike.
-    return Edit(field.span, b"", f"remove {field.name}")
+    return Edit(Span(at, at), lead + field)
 
 
 def apply(message: Message, edits: Sequence[Edit]) -> Edited:
@@ -156,7 +147,7 @@ def _is_own_message(message: Message, part: Part) -> bool:
 
 
 def _strip_message(
-    buffer: Octets, part: Part, entity: tuple[bytes, bytes], reason: str
+    buffer: Octets, part: Part, entity: tuple[bytes, bytes]
 ) -> Iterator[Edit]:
     """Plan the edits that replace a message's content but not its other fields.
 
@@ -168,19 +159,19 @@ def _strip_message(
         header = b"MIME-Version: 1.0\r\n" + header
     claims = [f.span for f in part.fields if f.name.lower().startswith("content-")]
     for span in claims:
-        yield Edit(span, header, reason, part.path)
+        yield Edit(span, header, part.path)
         header = b""
     is_open = not _begins_line(buffer, end) and end not in {s.end for s in claims}
     rest = (_CRLF if is_open else b"") + header
     if part.body.start == end:
         # No empty line: the header ends where the message does.
         text = _joined_to(buffer, part.span.end, rest + _CRLF + body)
-        yield Edit(Span(end, part.span.end), text, reason, part.path)
+        yield Edit(Span(end, part.span.end), text, part.path)
         return
     if rest:
-        yield Edit(Span(end, end), rest, reason, part.path)
+        yield Edit(Span(end, end), rest, part.path)
     text = _joined_to(buffer, part.span.end, body)
-    yield Edit(part.body, text, reason, part.path)
+    yield Edit(part.body, text, part.path)
 
 
 def _notice_entity(text: str) -> tuple[bytes, bytes]:

@@ -11,6 +11,8 @@ import binascii
 import re
 from typing import TYPE_CHECKING
 
+from smtpguard.model.content import CHUNK_OCTETS
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from smtpguard.mime.octets import Octets, Span
 
 
-CHUNK_OCTETS = 256 * 1024
 IDENTITY = frozenset({"7bit", "8bit", "binary"})
 KNOWN = IDENTITY | {"base64", "quoted-printable"}
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from smtpguard.model.mailbox import Mailbox
     from smtpguard.model.reply import Reply
 
@@ -40,9 +42,8 @@ class Action(StrEnum):
 _SEVERITY = {action: rank for rank, action in enumerate(Action)}
 
 
-@dataclass(frozen=True, slots=True)
-class TraceStep:
-    """One rule that was tried."""
+class TraceStep(NamedTuple):
+    """One rule that was tried; a tuple, since a mail makes many."""
 
     rule: str
     """``LIST:NUMBER``, counted from 1, e.g. ``rcpt_to:3``."""
@@ -80,3 +81,11 @@ class Decision:
     reason: str = ""
     """For the log, never for the peer."""
     trace: tuple[TraceStep, ...] = ()
+    own_reply: bool = False
+    """``reply`` is the rule's own, to be sent as it is written; else it is the default
+    of its list, also where the two read the same."""
+
+
+def most_severe(decisions: Iterable[Decision]) -> Decision:
+    """Return the decision that counts where several must agree, the first of equals."""
+    return min(decisions, key=lambda decision: decision.action.severity)

@@ -136,11 +136,12 @@ class AddressBuilder:
         self._own: list[TextTest] = []
         self._null = False
         self._everything = False
-        self.alternatives = 0
-        """How many texts the braces of all patterns stood for."""
 
-    def add(self, pattern: str) -> None:
-        """Add a pattern; ``@x`` is the domain x. Raises ``PatternError``."""
+    def add(self, pattern: str) -> int:
+        """Add a pattern; ``@x`` is the domain x. Raises ``PatternError``.
+
+        Returns how many texts its braces stand for, 0 where none were looked for.
+        """
         folded = pattern.lower()
         if (plain := _PLAIN.fullmatch(folded)) and _is_short(*plain.groups()):
             self._add_exact(plain[1], plain[2])
@@ -154,9 +155,10 @@ class AddressBuilder:
             self._null = True
         else:
             texts = expand_braces(pattern)
-            self.alternatives += len(texts)
             for text in texts:
                 self._add_wildcard(text)
+            return len(texts)
+        return 0
 
     def _add_wildcard(self, pattern: str) -> None:
         if pattern and not pattern.strip("*"):

@@ -6,16 +6,17 @@ decides (it cannot happen in a checked list) the answer is tempfail.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from smtpguard.model.decision import Action, Decision, TraceStep
+from smtpguard.policy.actions import REPLYING
 from smtpguard.policy.replies import UNDECIDED
 from smtpguard.policy.truth import Truth, all_of
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from smtpguard.model.reply import Reply
     from smtpguard.policy.facts import Facts
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome[S]:
+class Ruling[S]:
     """What a list of rules says."""
 
     action: Action
@@ -39,18 +40,15 @@ class Outcome[S]:
         if rule is None:
             text = "no rule decided"
             return Decision(self.action, "", UNDECIDED, None, text, self.trace)
-        reply = self._reply(rule, default)
         reason = self.trace[-1].reason
-        return Decision(self.action, rule.id, reply, None, reason, self.trace)
-
-    def _reply(self, rule: Rule[S], default: Reply | None) -> Reply | None:
-        if self.action not in (Action.DENY, Action.TEMPFAIL):
-            return None
+        said = Decision(self.action, rule.id, None, None, reason, self.trace)
+        if self.action not in REPLYING:
+            return said
         if rule.reply is not None and rule.action is self.action:
-            return rule.reply
+            return replace(said, reply=rule.reply, own_reply=True)
         if not self.known and self.action is Action.TEMPFAIL:
-            return UNDECIDED
-        return default
+            return replace(said, reply=UNDECIDED)
+        return replace(said, reply=default)
 
 
 def evaluate[S](
@@ -59,17 +57,17 @@ def evaluate[S](
     shown: str,
     facts: Facts,
     domains: tuple[str, ...],
-) -> Outcome[S]:
+) -> Ruling[S]:
     """Ask rules in order about a subject, which traces call ``shown``."""
     trace: list[TraceStep] = []
     for rule in rules:
         applies, reason = apply(rule, subject, shown, facts, domains)
         trace.append(rule.step(applies, reason))
         if applies is Truth.YES:
-            return Outcome(rule.action, rule, known=True, trace=tuple(trace))
+            return Ruling(rule.action, rule, known=True, trace=tuple(trace))
         if applies is Truth.UNKNOWN and rule.on_unknown is not None:
-            return Outcome(rule.on_unknown, rule, known=False, trace=tuple(trace))
-    return Outcome(Action.TEMPFAIL, None, known=False, trace=tuple(trace))
+            return Ruling(rule.on_unknown, rule, known=False, trace=tuple(trace))
+    return Ruling(Action.TEMPFAIL, None, known=False, trace=tuple(trace))
 
 
 def apply[S](
@@ -95,13 +93,3 @@ def apply[S](
         if stays is Truth.UNKNOWN:
             unknown = unknown or f"unless.{names} is not known"
     return (Truth.UNKNOWN, unknown) if unknown else (Truth.YES, reason)
-
-
-def most_severe(decisions: Iterable[Decision]) -> Decision:
-    """Return the most severe decision (the first of equals), with all traces."""
-    found = list(decisions)
-    worst = min(found, key=lambda decision: decision.action.severity)
-    trace = tuple(step for decision in found for step in decision.trace)
-    return Decision(
-        worst.action, worst.rule, worst.reply, worst.rewrite_to, worst.reason, trace
-    )

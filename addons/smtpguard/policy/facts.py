@@ -22,16 +22,11 @@ if TYPE_CHECKING:
 class PartFacts:
     """One leaf part of a message, or an attached message as a whole."""
 
-    path: str
-    """``1.2``; for traces only."""
     content_type: str
     """``type/subtype`` as claimed; ``text/plain`` where nothing was claimed."""
     names: tuple[str, ...] = ()
-    """Every reading of the part's file name; () for a part without one."""
-    size: int = 0
-    """Decoded octets."""
-    untyped: bool = False
-    """There is no Content-Type field."""
+    """What readers take for the part's file name, as written; () for none. How file
+    systems and eyes take those is for ``filenames``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +35,7 @@ class MessageFacts:
 
     session: SessionFacts
     envelope: Envelope | None
-    """None where only a file is inspected: senders and recipients are not known."""
+    """None where only a file is inspected: its paths are not known."""
     header_from: tuple[str, ...] | None
     """Addresses of the From fields (``local-part@domain``, no display names);
     None where the header section cannot be read."""

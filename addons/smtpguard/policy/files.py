@@ -5,6 +5,7 @@ Everything else takes a ``read`` function, and this is the one for real files.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 
@@ -13,12 +14,13 @@ MAX_OCTETS = 64 * 1024 * 1024
 
 
 def read_file(name: str) -> str:
-    """Return the text of a UTF-8 file; raises OSError, UnicodeDecodeError, ValueError.
+    """Return the text of a UTF-8 file; line ends stay as they are.
 
-    Line ends stay as they are. ValueError for a file beyond ``MAX_OCTETS``.
+    Raises OSError, with ``errno.EFBIG`` for a file beyond ``MAX_OCTETS``, and
+    ValueError: UnicodeDecodeError, or for a name that no file can have.
     """
     with Path(name).open("rb") as file:
         octets = file.read(MAX_OCTETS + 1)
     if len(octets) > MAX_OCTETS:
-        raise ValueError(f"larger than {MAX_OCTETS} octets")
+        raise OSError(errno.EFBIG, f"larger than {MAX_OCTETS} octets", name)
     return octets.decode("utf-8")

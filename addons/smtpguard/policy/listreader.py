@@ -136,7 +136,9 @@ class ListReader:
         text = self.sources.text(path, mark)
         if text is None:
             return None
-        entries = parse_list(text, path, mark, context.sink)
+        entries = parse_list(text, path, context.sink)
+        if entries is None:
+            return None
         old = self.previous.get(name.text)
         if old is not None and old.file != path:
             old = None

@@ -19,9 +19,6 @@ from smtpguard.policy.problems import Mark, Sink, did_you_mean, shown
 MAX_ALTERNATIVES = 250_000
 """Texts that the braces of one load may stand for: what ``MAX_NODES`` is for YAML."""
 
-MAX_LIST_CHARACTERS = 64 * 1024 * 1024
-"""Of one list file."""
-
 MAX_ENTRIES = 1_000_000
 """Of one list: about 300 MB of memory."""
 
@@ -54,12 +51,12 @@ class ListSource:
     from_file: bool = False
 
 
-def parse_list(text: str, file: str, mark: Mark, sink: Sink) -> tuple[Entry, ...]:
-    """Return the entries of a list file: one a line, ``#`` begins a comment."""
-    if len(text) > MAX_LIST_CHARACTERS:
-        words = f"{shown(file)} is longer than {MAX_LIST_CHARACTERS} characters"
-        sink.error(mark, words, "file-too-large")
-        return ()
+def parse_list(text: str, file: str, sink: Sink) -> tuple[Entry, ...] | None:
+    """Return the entries of a list file: one a line, ``#`` begins a comment.
+
+    None, and an error told, where they are too many. Whoever read the text has bounded
+    its length.
+    """
     entries: list[Entry] = []
     for number, line in enumerate(StringIO(text.removeprefix("\ufeff")), 1):
         comment = _COMMENT.search(line) if "#" in line else None
@@ -70,7 +67,7 @@ def parse_list(text: str, file: str, mark: Mark, sink: Sink) -> tuple[Entry, ...
         if len(entries) >= MAX_ENTRIES:
             words = f"{shown(file)} holds more than {MAX_ENTRIES} entries"
             sink.error(Mark(file, number), words, "file-too-large")
-            return ()
+            return None
         entries.append(Entry(entry, number, bare.index(entry) + 1))
     return tuple(entries)
 
@@ -133,13 +130,10 @@ class Lists:
     def _gather(
         self, source: ListSource, builder: AddressBuilder | TextBuilder
     ) -> None:
-        before = 0
         for entry in source.entries:
             try:
                 self._check(entry.text)
-                builder.add(entry.text)
-                self.charge(builder.alternatives - before)
-                before = builder.alternatives
+                self.charge(builder.add(entry.text))
             except PatternError as error:
                 mark = Mark(source.file, entry.line, entry.column)
                 text = f"list {shown(source.name)}: {shown(entry.text)}: {error}"

@@ -35,9 +35,9 @@ def load(
 ) -> Ruleset:
     """Load a rule file; raises ``RulesError`` with every problem found.
 
-    ``read`` returns the text of a file by its name, and raises OSError or
-    UnicodeDecodeError. ``previous`` is what a reload replaces: file lists that shrank
-    too much keep its entries, unless ``force`` is set.
+    ``read`` returns the text of a file by its name, bounds its length and raises
+    OSError or ValueError (see ``files.read_file``). ``previous`` is what a reload
+    replaces: file lists that shrank too much keep its entries, unless ``force`` is set.
     """
     ruleset, problems = _load(name, read, None if force else previous)
     if ruleset is None:

@@ -130,9 +130,7 @@ def read_addresses(node: Node, context: Context) -> AddressPatterns | None:
                 shared.append(lists.addresses(one.text[1:]))
             else:
                 _refuse_list_as_domain(one.text, lists)
-                before_braces = builder.alternatives
-                builder.add(one.text)
-                lists.charge(builder.alternatives - before_braces)
+                lists.charge(builder.add(one.text))
         except PatternError as error:
             context.error(one.mark, f"{shown(one.text)}: {error}", error.slug)
     if context.sink.errors > before:
@@ -194,9 +192,7 @@ def _add_text(
     if not text.startswith("@"):
         if what == "type" and "/" not in text and text.strip("*"):
             raise PatternError('a pattern on types needs "/", as in "image/*"')
-        before = builder.alternatives
-        builder.add(text)
-        lists.charge(builder.alternatives - before)
+        lists.charge(builder.add(text))
     elif text.lower() == f"@{OWN}":
         if what != "helo":
             raise PatternError('"@own" is about domains, which are not asked for here')

@@ -119,20 +119,22 @@ class TextBuilder:
         self._beginnings: list[str] = []
         self._endings: list[str] = []
         self._regexes: list[LinearRegex] = []
-        self.alternatives = 0
-        """How many texts the braces of all patterns stood for."""
 
-    def add(self, pattern: str) -> None:
-        """Add a pattern with its prefix; raises ``PatternError``."""
+    def add(self, pattern: str) -> int:
+        """Add a pattern with its prefix; raises ``PatternError``.
+
+        Returns how many texts its braces stand for, 0 where none were looked for.
+        """
         if pattern.startswith("regex:"):
             self._regexes.append(LinearRegex(pattern.removeprefix("regex:")))
         elif pattern.startswith("exact:"):
             self._exact.add(fold(pattern.removeprefix("exact:")))
         else:
             texts = expand_braces(pattern)
-            self.alternatives += len(texts)
             for text in texts:
                 self.add_wildcard(text)
+            return len(texts)
+        return 0
 
     def add_literal(self, text: str) -> None:
         """Add a text in which nothing has a special meaning."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from smtpguard.model.decision import Action, Decision
+from smtpguard.model.decision import Action, Decision, most_severe
 from smtpguard.policy.conditions import helo_name, subject_of
-from smtpguard.policy.engine import evaluate, most_severe
+from smtpguard.policy.engine import evaluate
 from smtpguard.policy.facts import Facts
 from smtpguard.policy.filenames import readings
 from smtpguard.policy.patterns import fold
@@ -21,9 +21,8 @@ from smtpguard.policy.replies import (
     HELO_LATER,
     MESSAGE_DENIED,
     RELAYING_DENIED,
-    SENDER_DENIED,
+    REVERSE_PATH_DENIED,
     TRY_LATER,
-    UNDECIDED,
     UNKNOWN_RECIPIENT,
 )
 
@@ -70,14 +69,13 @@ class Policy:
             return _SILENT
         name = (helo_name(session.helo),)
         facts = Facts(session, now=now)
-        outcome = evaluate(
-            self.helo_rules, name, shown(session.helo), facts, self.domains
-        )
-        is_deny = outcome.action is Action.DENY
-        decision = outcome.decision(HELO_DENIED if is_deny else HELO_LATER)
-        if decision.reply is UNDECIDED:
-            return replace(decision, reply=HELO_LATER)
-        return decision
+        label = shown(session.helo)
+        ruling = evaluate(self.helo_rules, name, label, facts, self.domains)
+        decision = ruling.decision(HELO_DENIED)
+        if decision.own_reply or decision.action is not Action.TEMPFAIL:
+            return decision
+        # Undecided or not, a tempfail is answered in the words for HELO.
+        return replace(decision, reply=HELO_LATER)
 
     def mail(
         self, session: SessionFacts, path: Path, now: datetime | None = None
@@ -86,7 +84,7 @@ class Policy:
         if not self.mail_from:
             return _SILENT
         facts = Facts(session, path, size=_declared(path), now=now)
-        return self._address(self.mail_from, path, facts, SENDER_DENIED)
+        return self._address(self.mail_from, path, facts, REVERSE_PATH_DENIED)
 
     def rcpt(
         self,
@@ -107,17 +105,17 @@ class Policy:
         self, rules: tuple[AddressRule, ...], path: Path, facts: Facts, denied: Reply
     ) -> Decision:
         subject = subject_of(path, self.domains)
-        outcome = evaluate(rules, subject, str(path), facts, self.domains)
-        is_deny = outcome.action is Action.DENY
-        decision = outcome.decision(denied if is_deny else TRY_LATER)
-        if outcome.action is not Action.REWRITE:
+        ruling = evaluate(rules, subject, str(path), facts, self.domains)
+        is_deny = ruling.action is Action.DENY
+        decision = ruling.decision(denied if is_deny else TRY_LATER)
+        if ruling.action is not Action.REWRITE:
             return decision
         if path.mailbox is None:
             reason = f"{decision.reason}; <> is never rewritten"
             return replace(decision, action=Action.ALLOW, reason=reason)
-        assert outcome.rule is not None
-        assert outcome.rule.rewrite is not None
-        return replace(decision, rewrite_to=outcome.rule.rewrite.apply(path.mailbox))
+        assert ruling.rule is not None
+        assert ruling.rule.rewrite is not None
+        return replace(decision, rewrite_to=ruling.rule.rewrite.apply(path.mailbox))
 
     def part(self, part: PartFacts, message: MessageFacts) -> Decision:
         """Judge one part by its type and by its name; the most severe wins.
@@ -133,7 +131,10 @@ class Policy:
             label = ", ".join(shown(one) for one in part.names[:3]) or "no name"
             names = readings(part.names)
             decisions.append(self._text(self.filenames, names, label, message))
-        return most_severe(decisions) if decisions else _SILENT
+        if not decisions:
+            return _SILENT
+        trace = tuple(step for decision in decisions for step in decision.trace)
+        return replace(most_severe(decisions), trace=trace)
 
     def _text(
         self,
@@ -157,10 +158,10 @@ class Policy:
                 message.size,
                 message.now,
             )
-            outcome = evaluate(rules, subject, label, facts, self.domains)
-            is_deny = outcome.action is Action.DENY
-            decisions.append(outcome.decision(MESSAGE_DENIED if is_deny else TRY_LATER))
-        return min(decisions, key=lambda one: one.action.severity)
+            ruling = evaluate(rules, subject, label, facts, self.domains)
+            is_deny = ruling.action is Action.DENY
+            decisions.append(ruling.decision(MESSAGE_DENIED if is_deny else TRY_LATER))
+        return most_severe(decisions)
 
     def _classes(
         self, rules: tuple[TextRule, ...], message: MessageFacts

@@ -74,7 +74,7 @@ SLUGS: dict[str, str] = {
     "open-relay": "everybody may send to everybody",
     "verify-not-binding": "verify asked for where clear mail is preferred to none",
     "no-identity": "the upstream takes every client for smtpguard",
-    "drop-retries": "a sender that gets no reply tries again for days",
+    "drop-retries": "a client that gets no reply tries again for days",
     "no-domains": "`@own` is used and `domains` is empty",
     "list-shrank": "a list lost so much that the old one stays",
     "too-many-problems": "more problems than are shown",

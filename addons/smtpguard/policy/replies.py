@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_REPLY_LINE = 512
 """Octets with CRLF (RFC 5321 4.5.3.1.5)."""
 
-SENDER_DENIED = Reply.make(550, "5.7.1", "Sender address rejected")
+REVERSE_PATH_DENIED = Reply.make(550, "5.7.1", "Sender address rejected")
 UNKNOWN_RECIPIENT = Reply.make(550, "5.1.1", "Mailbox unavailable")
 RELAYING_DENIED = Reply.make(550, "5.7.1", "Relaying denied")
 MESSAGE_DENIED = Reply.make(550, "5.7.1", "Message refused by policy")

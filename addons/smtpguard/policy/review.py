@@ -84,7 +84,7 @@ def _review_rules(rules: Sequence[Rule[Any]], sink: Sink) -> None:
             sink.warning(rule.mark, text, "unreachable")
             return
         if rule.action is Action.DROP:
-            text = f"{rule.id}: drop gives no reply, the sender tries again for days"
+            text = f"{rule.id}: drop gives no reply, the client tries again for days"
             sink.warning(rule.mark, text, "drop-retries")
         if rule.is_fallthrough:
             decided = rule.id

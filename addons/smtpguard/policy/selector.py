@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from smtpguard.policy.conditions import CONDITIONS, LATER
 from smtpguard.policy.kinds import Context, Kind, integer, list_of, scalar
 from smtpguard.policy.matching import NETWORKS, texts
 from smtpguard.policy.networks import Network, NetworkSet, parse_host, parse_network
@@ -140,11 +141,7 @@ _ELSEWHERE = (
 _SHAPE = Shape(
     _KEYS,
     dict.fromkeys(
-        (
-            *("from", "to", "header_from", "helo", "authenticated", "tls", "size"),
-            *("time", "spf", "dkim", "dmarc", "policy"),
-        ),
-        _ELSEWHERE,
+        (*CONDITIONS.keys() - {key.name for key in _KEYS}, *LATER), _ELSEWHERE
     ),
     "unknown-condition",
     "condition",

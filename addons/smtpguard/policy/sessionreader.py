@@ -24,6 +24,8 @@ from smtpguard.policy.kinds import (
 from smtpguard.policy.problems import shown
 from smtpguard.policy.shapes import Fields, Key, Shape, later, shaped
 from smtpguard.policy.yamlsource import Scalar
+from smtpguard.wire.capabilities import KNOWN_KEYWORDS
+from smtpguard.wire.commandspec import COMMANDS
 
 
 if TYPE_CHECKING:
@@ -44,39 +46,10 @@ UPSTREAM = "upstream"
 """``max_recipients: upstream``: as many as the upstream takes."""
 
 _KEYWORD = re.compile("[A-Z0-9][A-Z0-9-]{0,63}")
-NEVER_PASSED = frozenset(
-    {
-        "STARTTLS",
-        "PIPELINING",
-        "CHUNKING",
-        "BINARYMIME",
-        "AUTH",
-        "XCLIENT",
-        "XFORWARD",
-        "ETRN",
-        "ATRN",
-        "TURN",
-        "EXPN",
-        "VRFY",
-        "BURL",
-        "XEXCH50",
-        "X-EXPS",
-        "VERB",
-        "ONEX",
-        "REQUIRETLS",
-        "SMTPUTF8",
-        "8BITMIME",
-        "SIZE",
-        "DSN",
-        "ENHANCEDSTATUSCODES",
-        "LIMITS",
-        "DELIVERBY",
-        "FUTURERELEASE",
-        "MT-PRIORITY",
-        "HELP",
-    }
-)
-"""Keywords that the dialogue itself decides about; a list cannot overrule it."""
+# Exchange's AUTH and sendmail's "one mail a session", verbs that we do not parse.
+NEVER_PASSED = KNOWN_KEYWORDS | COMMANDS.keys() | {"ONEX", "X-EXPS"}
+"""Keywords that the dialogue itself decides about, and those that announce a verb; a
+list cannot overrule it."""
 
 
 def _read_banner(node: Node, context: Context) -> str | None:

@@ -6,6 +6,7 @@ folder. What was read is remembered, for the digest and for who watches the file
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -41,8 +42,9 @@ class Sources:
             return None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            text = f"cannot read {shown(name)}: {reason}"
-            self._sink.error(mark, text, "cannot-read")
+            is_large = isinstance(error, OSError) and error.errno == errno.EFBIG
+            slug = "file-too-large" if is_large else "cannot-read"
+            self._sink.error(mark, f"cannot read {shown(name)}: {reason}", slug)
             return None
         octets = text.encode("utf-8", "surrogatepass")
         self._digest.update(

@@ -1,7 +1,7 @@
 """Three-valued truth: what cannot be known is neither true nor false (Kleene).
 
 ``None`` would do, were it not that ``not None`` is true in Python: "the list is not
-readable" must never turn into "the sender is not on the list".
+readable" must never turn into "the address is not on the list".
 """
 
 from __future__ import annotations
