@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.integration.bed.need import unavailable
+
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -54,8 +56,11 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Return the folder of corpora that are not part of the project, or skip."""
+    """Return the folder of corpora that are not part of the project.
+
+    Without it its tests are skipped; failed where a skipped test would hide a failure.
+    """
     path = ROOT / os.environ.get("SMTPGUARD_SHARED", "../shared")
     if not path.is_dir():
-        pytest.skip("no corpora here: set SMTPGUARD_SHARED to the folder that has them")
+        unavailable("corpora; set SMTPGUARD_SHARED to the folder that has them")
     return path

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mitmproxy import io as flowio
+from mitmproxy.io import tnetstring
 
 from smtpguard import __version__, cli
 from smtpguard.cli import main, parser
 from smtpguard.loading import default_rules
 from tests.commands import environment, run
 from tests.judging import PLAIN, TEXT_PART, attachment, mixed
+from tests.replay.deciders import Recorded
+from tests.replay.test_run import cut_flow
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,7 +150,7 @@ def test_check_tells_every_problem_of_every_file(
 ) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text(GOOD.replace("strip}", "stip}").replace("xclient", "xlient"))
-    assert run_main("check", bad, rules, tmp_path / "none.yaml") == 1
+    assert run_main("check", bad, rules, tmp_path / "none.yaml") == 2
     lines = capsys.readouterr().out.splitlines()
     # Texts are the rule reader's; places, slugs and counts are what is told here.
     told = [re.sub(r": error: .*\[", " [", line) for line in lines]
@@ -158,6 +162,81 @@ def test_check_tells_every_problem_of_every_file(
         "none.yaml:1:1 [cannot-read]",
         "none.yaml: 1 error",
     ]
+
+
+@pytest.mark.parametrize("order", [("bad", "good"), ("good", "bad")], ids=" ".join)
+def test_one_wrong_file_is_a_finding_wherever_it_stands(
+    rules: str, tmp_path: Path, order: tuple[str, ...]
+) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(GOOD.replace("strip}", "stip}"))
+    files = {"bad": bad, "good": Path(rules)}
+    assert run_main("check", *(files[name] for name in order)) == 1
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=str)
+def test_a_rule_file_that_cannot_be_read_is_2(
+    rules: str, tmp_path: Path, more: list[str]
+) -> None:
+    """What was to be checked was not: that is worse than a finding."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(GOOD.replace("strip}", "stip}"))
+    for missing in (tmp_path / "none.yaml", tmp_path):
+        assert run_main("check", missing, *more) == 2
+        assert run_main("check", missing, rules, *more) == 2
+        assert run_main("check", bad, missing, *more) == 2
+        assert run_main("check", missing, bad, *more) == 2
+
+
+@pytest.mark.parametrize("text", ["include: none.yaml\n", "lists: {a: {file: none}}\n"])
+def test_a_file_that_rules_name_and_is_not_there_is_a_finding(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(text + GOOD)
+    assert run_main("check", path) == 1
+
+
+def test_rules_that_cannot_be_read_are_2_for_all_who_need_them(
+    mails: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "a\x1b[2J.yaml"
+    (tmp_path / "good.smtp").write_text(SCRIPT)
+    for command in (
+        ["inspect", mails],
+        ["replay", tmp_path / "good.smtp"],
+        ["run", "--mode", "transparent"],
+    ):
+        assert run_main(*command, "--rules", missing) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.endswith(": No such file or directory [cannot-read]\n")
+        assert err.count("\n") == 1
+        assert "\x1b" not in err
+
+
+def test_what_cannot_be_done_is_told_in_print_and_line_by_line(
+    rules: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """attacks P1; the log of a gateway that did not start has lines."""
+
+    def fail(file: str) -> None:
+        raise OSError("no\n  start\x1b[2J")
+
+    monkeypatch.setattr(cli, "check_rules", fail)
+    assert run_main("check", rules) == 2
+    assert capsys.readouterr().err == "smtpguard: no\n  start\\x1b[2J\n"
+
+
+def test_the_exit_statuses_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "exit status: 0 fine; 1 a finding (" in told
+    assert (
+        "2 usage, something that could not be read or written, or a gateway that "
+        "cannot start" in told
+    )
 
 
 def test_warnings_alone_are_no_finding(
@@ -383,12 +462,62 @@ def test_replay_is_fine_for_what_passes_and_1_for_what_is_refused(
 def test_replay_tells_a_file_it_cannot_read_and_goes_on(
     rules: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path(rules).write_text(GOOD.replace("xclient", "none"))
     (tmp_path / "noise.mitm").write_bytes(b"no flows here")
-    files = [tmp_path / "none.mitm", tmp_path / "noise.mitm", tmp_path / "x.pcap"]
-    assert run_main("replay", *files, "--rules", rules) == 2
-    err = capsys.readouterr().err.splitlines()
-    assert len(err) == 3
-    assert all(file.name in line for file, line in zip(files, err, strict=True))
+    (tmp_path / "keys.mitm").write_bytes(tnetstring.dumps({"version": 21}))
+    (tmp_path / "long.mitm").write_bytes(b"999999999999:x,")
+    (tmp_path / "bad.smtp").write_text(SCRIPT)
+    names = ("none.mitm", "noise.mitm", "x.pcap", "keys.mitm", "long.mitm")
+    files = [tmp_path / name for name in names]
+    # Neither what is refused nor what follows makes the status smaller.
+    status = run_main("replay", *files, tmp_path / "bad.smtp", "--rules", rules)
+    assert status == 2
+    out, err = capsys.readouterr()
+    told = err.splitlines()
+    assert len(told) == len(files)
+    assert all(file.name in line for file, line in zip(files, told, strict=True))
+    assert [line.split()[2] for line in out.splitlines()] == ["rejected"]
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=str)
+def test_a_recording_that_was_cut_is_2_and_says_so(
+    rules: str, tmp_path: Path, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(rules).write_text(GOOD.replace("xclient", "none"))
+    path, bad = cut_flow(tmp_path / "out.mitm", 1), tmp_path / "bad.smtp"
+    bad.write_text(SCRIPT)
+    assert run_main("replay", path, bad, "--rules", rules, *more) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert "flow 1: cut after 1 transaction" in lines[1]
+    if more:
+        assert json.loads(lines[1])["error"] == "flow 1: cut after 1 transaction"
+
+
+def test_one_session_of_a_file_that_cannot_be_replayed_is_2(
+    rules: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(rules).write_text(GOOD.replace("xclient", "none"))
+    path, bad = tmp_path / "out.mitm", tmp_path / "bad.smtp"
+    bad.write_text(SCRIPT)
+    session = Recorded(mode="none")
+    session.greet()
+    with path.open("wb") as opened:
+        flowio.FlowWriter(opened).add(session.quit())
+    assert run_main("replay", path, bad, "--rules", rules) == 2
+    assert "recorded without its dialogue" in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.parametrize("more", [[], ["--explain"]], ids=str)
+def test_replay_as_json_explains_when_it_is_asked_to(
+    rules: str, tmp_path: Path, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(rules).write_text(GOOD.replace("xclient", "none"))
+    path = tmp_path / "bad.smtp"
+    path.write_text(SCRIPT)
+    assert run_main("replay", path, "--rules", rules, "--json", *more) == 1
+    ((trace,)) = [record["trace"] for record in records(capsys)]
+    rule = [step["rule"] for step in trace if step["matched"] and "part" in step]
+    assert rule[-1:] == (["filenames:2"] if more else [])
 
 
 # ---------------------------------------------------------------------- how it is read

@@ -4,6 +4,7 @@ import gc
 import json
 import time
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -302,15 +303,32 @@ def test_a_long_session_is_shown_to_a_limit() -> None:
     (cut,) = [n for n, line in enumerate(lines[shown:]) if line.endswith(" more")]
     # A reply of several lines is one row of the dialogue.
     assert MAX_TRANSCRIPT <= cut - 1 <= MAX_TRANSCRIPT + 10
-    assert "more transactions" in first
+    assert "... 6 more transactions" in first.splitlines()
+    told = [line for line in lines if line.startswith("transaction ")]
+    assert len(told) == MAX_TRANSACTIONS
     assert len(first) < (MAX_TRANSCRIPT + 1000) * 600
 
 
-def test_all_messages_of_a_flow_cost_the_record_once() -> None:
+def test_a_session_that_has_lost_reports_or_its_end_says_so() -> None:
+    flow = session().quit()
+    for key, told in (
+        ("reports_cut", "... parts and trace of some transactions were not recorded"),
+        ("cut", "... the rest was not recorded: too long"),
+    ):
+        record = json.loads(flow.metadata[sessionrecord.SESSION_KEY])
+        assert told not in texts(flow)[0]
+        flow.metadata[sessionrecord.SESSION_KEY] = json.dumps({**record, key: True})
+        assert told in texts(flow)[0]
+
+
+@pytest.mark.parametrize(("mails", "parts"), [(300, 0), (100, 50)], ids=str)
+def test_all_messages_of_a_flow_cost_the_record_once(mails: int, parts: int) -> None:
     """mitmweb asks for all of them again at each update."""
 
     def seconds(mails: int) -> float:
         recorded = session()
+        one = recorded.memory.records[0]
+        report = {"parts": [{"path": f"1.{number}"} for number in range(parts)]}
         for number in range(mails):
             entries = recorded.memory.dialogue.transcript.entries
             body = b"Subject: x\r\n\r\nhello\r\n"
@@ -320,14 +338,32 @@ def test_all_messages_of_a_flow_cost_the_record_once() -> None:
                 Entry("C", body, "message", float(number), len(body)),
                 Entry("c", b"250 ok\r\n", time=float(number)),
             ]
+            if parts:
+                recorded.recorder.transaction(replace(one, report=report))
         flow = recorded.quit()
         began = time.process_time()
         texts(flow)
         return time.process_time() - began
 
-    few = min(seconds(300) for _ in range(3))
-    many = min(seconds(1200) for _ in range(3))
+    few = min(seconds(mails) for _ in range(3))
+    many = min(seconds(4 * mails) for _ in range(3))
     assert many < 4 * few * 2.5
+
+
+def test_a_flow_of_another_kind_between_changes_nothing() -> None:
+    flow = session().quit()
+    view = SmtpContentview()
+
+    def shown(flow: tcp.TCPFlow) -> list[str]:
+        return [
+            view.prettify(message.content, Metadata(flow=flow, tcp_message=message))
+            for message in flow.messages
+        ]
+
+    first = shown(flow)
+    between = tflow.ttcpflow()
+    assert not any(text.startswith("mail of") for text in shown(between))
+    assert shown(flow) == first
 
 
 def test_the_view_keeps_no_flow_alive() -> None:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +26,7 @@ from tests.judging import (
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -44,6 +48,17 @@ KEYS = [
     "trace",
 ]
 MAIL = mixed(TEXT_PART, attachment("tool.exe"))
+
+
+@contextmanager
+def files_no_larger_than(octets: int) -> Iterator[None]:
+    """As a disk that becomes full while it is written to."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def sha256(data: bytes) -> str:
@@ -178,6 +193,19 @@ def test_nothing_is_written_of_what_would_not_go_upstream(
 ) -> None:
     assert after(action).write(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_is_written_whole_or_stays_as_it_was(tmp_path: Path) -> None:
+    path = after("strip").write(tmp_path)
+    assert path is not None
+    before = path.read_bytes()
+    large = replace(after("allow"), octets=b"x" * 100_000)
+    with files_no_larger_than(10_000), pytest.raises(OSError, match=str(path)):
+        large.write(tmp_path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    assert large.write(tmp_path) == path
+    assert path.read_bytes() == large.octets
 
 
 def test_no_two_messages_have_one_name(tmp_path: Path) -> None:

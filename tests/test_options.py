@@ -9,7 +9,7 @@ import pytest
 from mitmproxy import exceptions
 from mitmproxy.options import Options
 
-from smtpguard.options import OPTIONS, misspelt, read_options
+from smtpguard.options import OPTIONS, misspelt, read_options, rules_path
 
 
 def options(**changes: Any) -> Options:
@@ -59,10 +59,33 @@ def test_every_value_arrives(tmp_path: Path) -> None:
     assert found.spool_dir == str(tmp_path)
 
 
-def test_a_home_folder_may_be_written_as_one() -> None:
-    found = read_options(options(smtpguard_rules="~/rules.yaml"))
+def test_a_home_folder_may_be_written_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "spool").mkdir()
+    found = read_options(
+        options(smtpguard_rules="~/rules.yaml", smtpguard_spool_dir="~/spool")
+    )
 
-    assert found.rules == Path.home() / "rules.yaml"
+    assert found.rules == tmp_path / "rules.yaml"
+    assert found.spool_dir == str(tmp_path / "spool")
+    assert rules_path("~/rules.yaml") == tmp_path / "rules.yaml"
+
+
+def test_nobodys_home_is_a_fault_and_no_crash() -> None:
+    with pytest.raises(exceptions.OptionsError) as caught:
+        read_options(
+            options(
+                smtpguard_rules="~nobody-at-all/a", smtpguard_spool_dir="~nobody-at-all"
+            )
+        )
+
+    rules, expanded, folder = str(caught.value).splitlines()
+    assert rules.startswith("smtpguard_rules: '~nobody-at-all/a': ")
+    assert expanded.startswith("smtpguard_spool_dir: '~nobody-at-all': ")
+    assert folder == "smtpguard_spool_dir: not a folder: '~nobody-at-all'"
+    assert rules_path("~nobody-at-all/a") == Path("~nobody-at-all/a")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,7 @@ the same one.
 from __future__ import annotations
 
 import os
-import tempfile
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -20,10 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from smtpguard.errors import SmtpGuardError
+from smtpguard.wholefile import appear
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
 
 BASENAME = "mitmproxy"
@@ -42,12 +41,12 @@ def ensure_authority(confdir: Path) -> Path:
     secret = confdir / f"{BASENAME}-ca.pem"
     public = confdir / f"{BASENAME}-ca-cert.pem"
     # A certificate that lies there alone belongs to a key that is lost.
-    is_new = not secret.exists() and _appear(secret, _authority(), os.link)
+    is_new = not secret.exists() and appear(secret, _authority(), os.link, 0o600)
     certificate = _certificate_of(secret)
     if is_new:
-        _appear(public, certificate, os.replace, 0o644)
+        appear(public, certificate, os.replace, 0o644)
     elif not public.exists():
-        _appear(public, certificate, os.link, 0o644)
+        appear(public, certificate, os.link, 0o644)
     return public
 
 
@@ -105,26 +104,3 @@ def _certificate_of(secret: Path) -> bytes:
     except ValueError:
         raise SmtpGuardError(f"{secret}: holds no certificate") from None
     return certificates[0].public_bytes(serialization.Encoding.PEM)
-
-
-def _appear(
-    path: Path, octets: bytes, publish: Callable[[str, Path], None], mode: int = 0o600
-) -> bool:
-    """Have a file appear whole or not at all; return whether it is this one.
-
-    ``publish`` is ``os.link``, which does not replace a file that came first, or
-    ``os.replace``, which does.
-    """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(octets)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        publish(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return True

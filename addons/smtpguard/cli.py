@@ -1,8 +1,8 @@
 """The command line: ``smtpguard demo | run | check | inspect | replay``.
 
 Exit status 0: fine; 1: a finding (a message is refused, a rule file is wrong, an
-outcome is not the expected one); 2: usage, or something that could not be read. Owns
-arguments and printing, nothing else.
+outcome is not the expected one); 2: usage, something that could not be read or written,
+or a gateway that cannot start. Owns arguments and printing, nothing else.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from smtpguard import __version__
 from smtpguard.errors import RulesError, SmtpGuardError
 from smtpguard.loading import check_rules, default_rules, load_pipeline
+from smtpguard.terminal import visible
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from smtpguard.mailfiles import Unreadable
     from smtpguard.model.problem import Problem
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 FINE, FINDING, USAGE = 0, 1, 2
 INTERRUPTED, NOT_READ = 130, 141
 """As a shell would report SIGINT and SIGPIPE."""
+_STATUSES = (
+    "exit status: 0 fine; 1 a finding (a message was refused, a rule file is wrong, an "
+    "outcome is not the expected one); 2 usage, something that could not be read or "
+    "written, or a gateway that cannot start"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,10 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_READ
     except RulesError as error:
-        print(error, file=sys.stderr)
-        return FINDING
+        print(*map(_line, error.problems), sep="\n", file=sys.stderr)
+        return _status(error.problems)
     except (SmtpGuardError, OSError) as error:
-        print(f"smtpguard: {error}", file=sys.stderr)
+        # Of several lines where it shows the log of a gateway that did not start.
+        lines = f"smtpguard: {error}".split("\n")
+        print(*map(visible, lines), sep="\n", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -67,7 +75,9 @@ def _print_anything() -> None:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(
-        prog="smtpguard", description="SMTP gateway with TLS deep inspection"
+        prog="smtpguard",
+        description="SMTP gateway with TLS deep inspection",
+        epilog=_STATUSES,
     )
     top.add_argument("--version", action="version", version=f"smtpguard {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -150,6 +160,13 @@ def _add_run(commands: _Commands) -> None:
     command.add_argument("--confdir", metavar="DIR", help="where the CA lies")
     command.add_argument("-w", "--save", metavar="FILE", help="record sessions here")
     command.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        default=1,
+        help="processes side by side on the same ports; 0: one for each processor",
+    )
+    command.add_argument(
         "--set",
         action="append",
         default=[],
@@ -160,20 +177,23 @@ def _add_run(commands: _Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from smtpguard.workers import Setup, run_worker  # noqa: PLC0415 - starts mitmproxy
+    from smtpguard.supervisor import run_workers  # noqa: PLC0415 - starts mitmproxy
+    from smtpguard.workers import Setup  # noqa: PLC0415
 
-    run_worker(
-        Setup(
-            rules=arguments.rules,
-            modes=tuple(arguments.mode),
-            listen_host=arguments.listen_host,
-            listen_port=arguments.listen_port,
-            confdir=arguments.confdir,
-            save=arguments.save,
-            options=tuple(arguments.set),
-        )
+    setup = Setup(
+        rules=arguments.rules,
+        modes=tuple(arguments.mode),
+        listen_host=arguments.listen_host,
+        listen_port=arguments.listen_port,
+        confdir=arguments.confdir,
+        save=arguments.save,
+        options=tuple(arguments.set),
     )
-    return FINE
+    try:
+        is_recorded = run_workers(setup, arguments.workers)
+    except SystemExit:  # the gateway's own 1 is no finding
+        return USAGE
+    return FINE if is_recorded else USAGE
 
 
 # -- check ---------------------------------------------------------------------------
@@ -189,20 +209,42 @@ def _add_check(commands: _Commands) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    is_wrong = False
+    status = FINE
     for file in arguments.files or [str(default_rules())]:
         problems = check_rules(file)
         counts = Counter(problem.severity for problem in problems)
-        is_wrong = is_wrong or counts["error"] > 0
+        if counts["error"]:
+            status = max(status, _status(problems))
         if arguments.json:
             for problem in problems:
                 print(json.dumps(_problem_record(problem)))
             continue
         for problem in problems:
-            print(problem)
-        found = [_counted(counts[kind], kind) for kind in counts]
-        print(f"{file}: {', '.join(found) or 'fine'}")
-    return FINDING if is_wrong else FINE
+            print(_line(problem))
+        told = [_counted(counts[kind], kind) for kind in counts]
+        print(f"{visible(file)}: {', '.join(told) or 'fine'}")
+    return status
+
+
+def _line(problem: Problem) -> str:
+    return visible(str(problem))
+
+
+def _status(problems: Iterable[Problem]) -> int:
+    """Return 2 where the rule file itself cannot be read, 1 where it is wrong.
+
+    What a rule file names and is not there is wrong in that rule file.
+    """
+    unread = (problem for problem in problems if problem.slug == "cannot-read")
+    return FINDING if all(_is_readable(problem.file) for problem in unread) else USAGE
+
+
+def _is_readable(file: str) -> bool:
+    try:
+        Path(file).open("rb").close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _problem_record(problem: Problem) -> dict[str, Any]:
@@ -291,7 +333,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 def _complain(problem: Unreadable | Exception) -> int:
     """Tell what could not be done; the run goes on, and ends with this status."""
-    print(f"smtpguard: {problem}", file=sys.stderr)
+    print(visible(f"smtpguard: {problem}"), file=sys.stderr)
     return USAGE
 
 
@@ -325,7 +367,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         elif not result.passed:
             status = max(status, FINDING)
         if arguments.json:
-            print(json.dumps(result.to_json()))
+            print(json.dumps(result.to_json(explain=arguments.explain)))
             continue
         print(result.line())
         if arguments.explain:

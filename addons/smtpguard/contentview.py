@@ -20,11 +20,12 @@ from mitmproxy import contentviews, tcp
 
 from smtpguard.mime import outline, outline_defects, parse
 from smtpguard.proxy import sessionrecord
-from smtpguard.proxy.record import OUTCOME_KEY, plain
+from smtpguard.proxy.record import OUTCOME_KEY
+from smtpguard.terminal import explained, visible
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from mitmproxy import flow
 
@@ -44,7 +45,10 @@ MAX_TRANSACTIONS: Final = 50
 MAX_ROWS: Final = 200
 """Lines shown of the dialogue, transactions, and rows of anything else."""
 
-_MARKS: Final = {True: "yes", False: "no ", None: "?  "}
+type _Parts = tuple[tuple[str, str], ...]
+"""Path and SHA-256 of each part of a mail: what it is known by."""
+type _Decided = Mapping[str, Mapping[str, Any]]
+"""What was decided about each part, by path."""
 
 
 class SmtpContentview(contentviews.Contentview):
@@ -55,6 +59,7 @@ class SmtpContentview(contentviews.Contentview):
         self._mails = WeakKeyDictionary()
         """Mails among the messages of the flow read last."""
         self._read: tuple[str, SessionRecord | None] = ("", None)
+        self._decided: dict[_Parts, _Decided] = {}
 
     @property
     def name(self) -> str:
@@ -80,7 +85,7 @@ class SmtpContentview(contentviews.Contentview):
         if shown.messages and message is shown.messages[0]:
             lines += [*_session(shown, record), ""]
         if message in self._mails:
-            lines += _mail(data, self._mails[message], record)
+            lines += _mail(data, self._mails[message], self._decided)
         else:
             lines += _text(data, MAX_TEXT)
         return "\n".join(lines)
@@ -88,11 +93,11 @@ class SmtpContentview(contentviews.Contentview):
     def _record(self, shown: flow.Flow) -> SessionRecord | None:
         text = shown.metadata.get(sessionrecord.SESSION_KEY)
         if not isinstance(text, str) or not isinstance(shown, tcp.TCPFlow):
-            self._mails.clear()
             return None
         if self._read[0] is not text:
             self._mails.clear()
-            self._read = (text, _load(text, shown))
+            self._read = (text, _load(shown))
+            self._decided = _decided(self._read[1])
             for mail in self._read[1].mails if self._read[1] else ():
                 self._mails[shown.messages[mail.index]] = mail
         return self._read[1]
@@ -108,12 +113,12 @@ def escape(text: str) -> str:
     """Return text of one line, printable and not too long."""
     if len(text) > MAX_LINE:
         text = f"{text[:MAX_LINE]} ... ({len(text) - MAX_LINE} more)"
-    return plain(text)
+    return visible(text)
 
 
-def _load(text: str, shown: tcp.TCPFlow) -> SessionRecord | None:
+def _load(shown: flow.Flow) -> SessionRecord | None:
     try:
-        return sessionrecord.load(text, [message.content for message in shown.messages])
+        return sessionrecord.read_record(shown)
     except ValueError:
         return None
 
@@ -132,7 +137,9 @@ def _text(data: bytes, limit: int) -> list[str]:
     return shown
 
 
-def _mail(data: bytes, mail: RecordedMail, record: SessionRecord | None) -> list[str]:
+def _mail(
+    data: bytes, mail: RecordedMail, judged: Mapping[_Parts, _Decided]
+) -> list[str]:
     lines = [f"mail of {mail.size} octets"]
     if len(data) < mail.size:
         lines[0] += f", the first {len(data)} recorded" if data else ", not recorded"
@@ -142,7 +149,7 @@ def _mail(data: bytes, mail: RecordedMail, record: SessionRecord | None) -> list
     message = parse(data)
     end = message.root.body.start
     parts = outline(message)
-    decided = _decided(parts, record)
+    decided = judged.get(_known_by(parts), {})
     lines += ["", "parts:"]
     lines += _rows((_part(part, decided) for part in parts), len(parts))
     defects = outline_defects(message)
@@ -173,7 +180,7 @@ def _sent(data: bytes, mail: RecordedMail) -> list[str]:
     ]
 
 
-def _part(part: Mapping[str, Any], decided: Mapping[str, Mapping[str, Any]]) -> str:
+def _part(part: Mapping[str, Any], decided: _Decided) -> str:
     known = decided.get(str(part["path"]), {})
     words = [f"  {part['path']}", str(part["type"]), f"{part['size']} octets"]
     words += [f'"{name}"' for name in part["names"]]
@@ -183,16 +190,18 @@ def _part(part: Mapping[str, Any], decided: Mapping[str, Mapping[str, Any]]) -> 
     return escape("  ".join(words))
 
 
-def _decided(
-    parts: Sequence[Mapping[str, Any]], record: SessionRecord | None
-) -> dict[str, Mapping[str, Any]]:
-    """Return what was decided about the parts: of the transaction that had the same."""
-    wanted = [(part["path"], part["sha256"]) for part in parts]
+def _decided(record: SessionRecord | None) -> dict[_Parts, _Decided]:
+    """Return what was decided, by parts: the first transaction with the same counts."""
+    found: dict[_Parts, _Decided] = {}
     for transaction in record.transactions if record else ():
         told = [part for part in _list(transaction, "parts") if isinstance(part, dict)]
-        if [(part.get("path"), part.get("sha256")) for part in told] == wanted:
-            return {str(part["path"]): part for part in told}
-    return {}
+        if _known_by(told) not in found:
+            found[_known_by(told)] = {str(part.get("path")): part for part in told}
+    return found
+
+
+def _known_by(parts: Iterable[Mapping[str, Any]]) -> _Parts:
+    return tuple((str(part.get("path")), str(part.get("sha256"))) for part in parts)
 
 
 # -- a session -----------------------------------------------------------------------
@@ -226,6 +235,10 @@ def _session(shown: tcp.TCPFlow, record: SessionRecord | None) -> list[str]:
     lines += _rows(map(_entry, record.entries), len(record.entries), MAX_TRANSCRIPT)
     if record.cut:
         lines.append("... the rest was not recorded: too long")
+    if record.reports_cut:
+        lines.append(
+            "... parts and trace of some transactions were not recorded: too many"
+        )
     return lines
 
 
@@ -282,12 +295,7 @@ def _recipient(facts: object) -> str:
 
 
 def _step(facts: object) -> str:
-    if not isinstance(facts, dict):
-        return "    ?"
-    mark = _MARKS.get(facts.get("matched"), "?  ")
-    part = f" part {facts['part']}:" if facts.get("part") else ""
-    place = f"  ({facts['place']})" if facts.get("place") else ""
-    return f"    {mark} {facts.get('rule')} {part} {facts.get('reason')}{place}"
+    return explained(facts) if isinstance(facts, dict) else "    ?"
 
 
 def _entry(entry: Entry) -> str:

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from smtpguard.mailfiles import visible
+from smtpguard.terminal import visible
 
 
 if TYPE_CHECKING:

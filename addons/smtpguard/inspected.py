@@ -10,17 +10,14 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from smtpguard.mailfiles import visible
 from smtpguard.model.decision import Action
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.pipeline import PASSED
+from smtpguard.terminal import explained, visible
+from smtpguard.wholefile import appear
 from smtpguard.wire import replies
-
-
-if TYPE_CHECKING:
-    from smtpguard.model.decision import TraceStep
 
 
 MAX_STEM = 100
@@ -33,7 +30,6 @@ _NOTHING: dict[str, Any] = {
     "findings": [],
 }
 """Of a message that was refused before anybody looked into it."""
-_MARKS = {True: "yes", False: "no ", None: "?  "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +99,13 @@ class Inspected:
 
     def explanation(self) -> list[str]:
         """Return the trace, a line for each rule that was tried."""
-        return [_explained(step) for step in self.disposition.trace]
+        return [explained(step.to_json()) for step in self.disposition.trace]
 
     def write(self, folder: Path) -> Path | None:
         """Write the message as it would go upstream into ``folder``, if it would.
 
-        The name is made of the input's: two inputs never have one. Raises OSError.
+        The name is made of the input's: two inputs never have one. The file is there
+        whole or not at all. Raises OSError.
         """
         output = self.output
         if output is None:
@@ -117,15 +114,8 @@ class Inspected:
         stem = Path(self.file.rpartition("#")[0] or self.file).stem[:MAX_STEM]
         safe = _UNSAFE.sub("_", stem).lstrip("._-") or "message"
         path = folder / f"{safe}-{sha256(_octets(self.file))[:16]}.eml"
-        path.write_bytes(output)
+        appear(path, output)
         return path
-
-
-def _explained(step: TraceStep) -> str:
-    part = f" part {step.part}" if step.part else ""
-    place = f"  ({visible(step.place)})" if step.place else ""
-    mark = _MARKS[step.matched]
-    return f"    {mark} {step.rule}{part}  {visible(step.reason)}{place}"
 
 
 def sha256(octets: bytes) -> str:

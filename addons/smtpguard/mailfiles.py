@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from smtpguard.terminal import visible
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,11 +53,6 @@ class Unreadable:
     def __str__(self) -> str:
         """Return both on one line, for a terminal."""
         return f"{visible(self.name)}: {self.reason}"
-
-
-def visible(text: str) -> str:
-    """Return text for a terminal: what does not print is escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def stored_messages(paths: Iterable[Path], limit: int) -> Iterator[Stored | Unreadable]:

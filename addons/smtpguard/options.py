@@ -150,13 +150,14 @@ def read_options(options: Options) -> GuardOptions:
     own_name = options.smtpguard_name or socket.gethostname()
     if not own_name.isascii() or not own_name.isprintable() or " " in own_name:
         faults.append(f"smtpguard_name: not a host name: {own_name!r}")
-    spool_dir = str(Path(options.smtpguard_spool_dir).expanduser())
-    if options.smtpguard_spool_dir and not Path(spool_dir).is_dir():
-        faults.append(f"smtpguard_spool_dir: not a folder: {spool_dir!r}")
+    rules = _expanded("smtpguard_rules", options.smtpguard_rules, faults)
+    spool_dir = _expanded("smtpguard_spool_dir", options.smtpguard_spool_dir, faults)
+    if options.smtpguard_spool_dir and not spool_dir.is_dir():
+        faults.append(f"smtpguard_spool_dir: not a folder: {str(spool_dir)!r}")
     if faults:
         raise exceptions.OptionsError("\n".join(faults))
     return GuardOptions(
-        rules=rules_path(options.smtpguard_rules),
+        rules=rules if options.smtpguard_rules else default_rules(),
         ports=ports,
         own_name=own_name,
         record=cast("Record", record),
@@ -165,13 +166,24 @@ def read_options(options: Options) -> GuardOptions:
         log_addresses=cast("Addresses", addresses),
         max_connections=options.smtpguard_max_connections,
         max_connections_per_network=options.smtpguard_max_connections_per_network,
-        spool_dir=spool_dir if options.smtpguard_spool_dir else "",
+        spool_dir=str(spool_dir) if options.smtpguard_spool_dir else "",
     )
 
 
 def rules_path(given: str) -> Path:
-    """Return the rule file that was asked for, or the one that comes with smtpguard."""
-    return Path(given).expanduser() if given else default_rules()
+    """Return the rule file that was asked for, or the one that comes with smtpguard.
+
+    A ``~`` of whose home nothing is known stays: there will be no such file.
+    """
+    return _expanded("", given, []) if given else default_rules()
+
+
+def _expanded(name: str, given: str, faults: list[str]) -> Path:
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:  # no home, or nobody of that name
+        faults.append(f"{name}: {given!r}: {error}")
+        return Path(given)
 
 
 def misspelt(deferred: Iterable[str]) -> list[str]:

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mitmproxy import tcp
+from mitmproxy.test import tflow
 
 from smtpguard.dialogue.transcript import Entry
 from smtpguard.proxy import sessionrecord
 from smtpguard.proxy.sessionrecord import (
+    SESSION_KEY,
     Edit,
     RecordedMail,
     SessionRecord,
@@ -22,9 +25,11 @@ from smtpguard.proxy.sessionrecord import (
     load,
     mark_row,
     message_row,
+    read_record,
 )
 
 
+MAIL = b"Subject: x\r\n\r\nhello\r\n"
 HEAD: dict[str, Any] = {
     "mode": "full",
     "cut": False,
@@ -52,6 +57,13 @@ def test_a_record_comes_back_as_it_was_written() -> None:
     assert record.session == {"id": "s1"}
     assert record.transactions == ({"transaction": "s1.1"},)
     assert (record.mode, record.cut, record.ended) == ("full", False, "end")
+
+
+def test_a_record_says_what_it_has_no_room_for() -> None:
+    assert not read([]).reports_cut
+    assert read([], reports_cut=True).reports_cut
+    with pytest.raises(ValueError, match="reports_cut is no bool"):
+        read([], reports_cut=1)
 
 
 @given(st.binary())
@@ -93,6 +105,15 @@ def test_of_an_edited_mail_only_what_differs_is_held() -> None:
     assert record.entries[1].octets == sent
     assert record.mails[0].edit == Edit(1000, 1000, b"new")
     assert inserted(row) == 3
+
+
+def test_an_edit_is_as_long_as_the_record_has_it() -> None:
+    """Each octet that is no ASCII is six characters there, and a quote is two."""
+    row = edited_row(message_row("s", 0, 0, 5), b"<>", b'<"\x00\xff>')
+    assert inserted(row) == 2 + 6 + 6
+    letter = edited_row(message_row("s", 0, 0, 5), b"<>", b"<a>")
+    assert len(dump(HEAD, [row])) - len(dump(HEAD, [letter])) == inserted(row) - 1
+    assert inserted(message_row("s", 0, 0, 5)) == 0
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40), st.binary(max_size=40))
@@ -177,3 +198,36 @@ def test_a_row_that_cannot_be_read_is_a_value_error(row: list[Any]) -> None:
 
 def test_the_key_is_what_filters_and_readers_rely_on() -> None:
     assert sessionrecord.SESSION_KEY == "smtpguard_session"
+
+
+# -- in a flow -----------------------------------------------------------------------
+
+
+def test_a_flow_without_a_record_has_none() -> None:
+    assert read_record(tflow.ttcpflow()) is None
+    assert read_record(tflow.tflow()) is None
+
+
+def test_the_record_of_a_flow_has_the_octets_of_its_messages() -> None:
+    flow = tflow.ttcpflow()
+    flow.messages = [tcp.TCPMessage(True, MAIL)]
+    rows = [message_row("C", 0, 0, len(MAIL))]
+    flow.metadata[SESSION_KEY] = dump({**HEAD, "reports_cut": False}, rows)
+    record = read_record(flow)
+    assert record is not None
+    assert record.entries[0].octets == MAIL
+
+
+@pytest.mark.parametrize("value", [7, b"{}", "{}", "[", '{"format": 1}'], ids=repr)
+def test_a_damaged_record_is_a_value_error(value: object) -> None:
+    flow = tflow.ttcpflow()
+    flow.metadata[SESSION_KEY] = value
+    with pytest.raises(ValueError, match=r"."):
+        read_record(flow)
+
+
+def test_a_record_in_a_flow_of_another_kind_is_damage() -> None:
+    flow = tflow.tflow()
+    flow.metadata[SESSION_KEY] = dump(HEAD, [])
+    with pytest.raises(ValueError, match="no text"):
+        read_record(flow)

@@ -15,13 +15,13 @@ import pytest
 from smtpguard.errors import ReplayError
 from smtpguard.replay.recorded import _Client
 from smtpguard.replay.recording import Recording, Say
-from smtpguard.replay.runscript import octet_by_octet, random_pieces, whole
 from smtpguard.replay.script import Script
 from smtpguard.replay.scriptfile import read_script
 from smtpguard.replay.stage import Stage
 from smtpguard.wire import Receiver, ReplyReader
 from tests.replay.corpus import Stream, read_stream, stream_files
 from tests.replay.deciders import Rules
+from tests.replay.runscript import octet_by_octet, random_pieces, whole
 
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from smtpguard.model.reply import Reply
     from smtpguard.replay.recorded import Result
-    from smtpguard.replay.runscript import Chunking
+    from tests.replay.runscript import Chunking
 
 
 STREAMS = 45

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from mitmproxy import flow, tcp
 from mitmproxy import io as flowio
+from mitmproxy.io import tnetstring
 from mitmproxy.test import tflow
 
 from smtpguard.errors import ReplayError
@@ -77,6 +78,10 @@ def test_one_session_that_cannot_be_replayed_does_not_hide_the_others(
         pytest.param(b"", "no session recorded by smtpguard", id="empty"),
         pytest.param(b"12:not a flow", "flow 1: ", id="no-flows"),
         pytest.param(b"\xff\xfe\0", "flow 1: ", id="binary"),
+        pytest.param(tnetstring.dumps({}), "flow 1: ", id="no-version"),
+        pytest.param(b"999999999999:x,", "flow 1: MemoryError", id="too-long"),
+        pytest.param(b"5:\xff\xff\xff\xff\xff;", "flow 1: ", id="not-utf-8"),
+        pytest.param(b"12:4:a\x1b\nb;1:b,}", "flow 1: ", id="controls"),
     ],
 )
 def test_a_file_that_is_none_is_one_line_with_its_name(
@@ -96,6 +101,16 @@ def test_a_file_that_breaks_off_says_where(save: Save) -> None:
     flows = read_flows(path)
     assert isinstance(next(flows), Recording)
     with pytest.raises(ReplayError, match=f"{path}: flow 2: "):
+        next(flows)
+
+
+def test_the_flow_of_another_file_format_has_its_place_named_too(save: Save) -> None:
+    """What mitmproxy does not expect in a file is no fault of ours, and no crash."""
+    path = save(one_mail())
+    path.write_bytes(path.read_bytes() + tnetstring.dumps({"version": 21}))
+    flows = read_flows(path)
+    assert isinstance(next(flows), Recording)
+    with pytest.raises(ReplayError, match=f"{path}: flow 2: KeyError"):
         next(flows)
 
 
@@ -121,5 +136,6 @@ def test_a_recording_that_was_cut_ends_with_its_last_whole_transaction() -> None
     made = session.finish()
     text = made.metadata[sessionrecord.SESSION_KEY]
     made.metadata[sessionrecord.SESSION_KEY] = text.replace('"cut":false', '"cut":true')
-    recording = read_flow(made, "x")
+    recording = read_flow(made, "x", 7)
     assert verbs(recording) == ["EHLO", "MAIL", "RCPT", "DATA"]
+    assert recording.cut == "flow 7"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from smtpguard.model.settings import (
 )
 from smtpguard.replay.mitmfile import read_flow
 from smtpguard.replay.recorded import Result, replay, unmasked
+from smtpguard.replay.recording import Say
+from smtpguard.wire import replies
 from tests.replay.deciders import Recorded, Rules
 
 
@@ -196,6 +199,124 @@ def test_an_upstream_that_went_away_goes_away_again() -> None:
     results = again(session, flow=session.finish())
     same_outcomes(session, results)
     assert results[0]["disposition"] == "deferred"
+
+
+def lost(session: Recorded) -> None:
+    """The upstream goes away though nothing was asked."""
+    session.memory.feed(events.Closed(Leg.UPSTREAM, reset=False))
+    session.update()
+
+
+def not_reached(session: Recorded) -> None:
+    """The upstream cannot be reached again."""
+    session.memory.opened("refused")
+    session.update()
+
+
+def test_an_upstream_that_went_away_unasked_goes_away_again() -> None:
+    session = started()
+    session.client(b"MAIL FROM:<a@b.example>", b"RCPT TO:<c@d.example>")
+    session.upstream(b"250 ok", b"250 ok")
+    lost(session)
+    session.client(b"DATA")
+    session.client(b"hello", b".")
+    not_reached(session)
+    results = again(session, flow=session.finish())
+    same_outcomes(session, results)
+    assert results[0]["disposition"] == "deferred"
+
+
+def test_an_upstream_that_went_away_within_the_message_does_so_again() -> None:
+    session = started()
+    session.client(b"MAIL FROM:<a@b.example>", b"RCPT TO:<c@d.example>")
+    session.upstream(b"250 ok", b"250 ok")
+    session.client(b"DATA")
+    lost(session)
+    session.client(b"hello", b".")
+    not_reached(session)
+    results = again(session, flow=session.finish())
+    same_outcomes(session, results)
+    assert results[0]["disposition"] == "deferred"
+
+
+@pytest.mark.parametrize("ending", [b"\r\n", b"\n"], ids=["as-it-was", "normalised"])
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_an_upstream_that_went_away_between_chunks_does_so_again(
+    place: int, ending: bytes
+) -> None:
+    settings = Settings(bare_newlines="normalise")
+    session = started(settings=settings, keywords=(b"PIPELINING", b"CHUNKING"))
+    session.client(b"MAIL FROM:<a@b.example>", b"RCPT TO:<c@d.example>")
+    session.upstream(b"250 ok", b"250 ok")
+    for number, chunk in enumerate((b"Subject: x", b"", b"a"), start=1):
+        octets = chunk + ending
+        last = b" LAST" if number == 3 else b""
+        session.memory.from_client(b"BDAT %d%s\r\n" % (len(octets), last))
+        session.update()
+        if number == place:
+            lost(session)
+        session.memory.from_client(octets)
+        session.update()
+    not_reached(session)
+    results = again(session, Rules(settings), flow=session.finish())
+    same_outcomes(session, results)
+    assert results[0]["disposition"] == "deferred"
+
+
+def test_lines_are_counted_on_behind_chunks() -> None:
+    session = started(keywords=(b"PIPELINING", b"CHUNKING"))
+    session.client(b"MAIL FROM:<a@b.example>", b"RCPT TO:<c@d.example>")
+    session.upstream(b"250 ok", b"250 ok")
+    session.memory.from_client(b"BDAT 2\r\nx\r")
+    session.memory.from_client(b"BDAT 1\r\n\nBDAT 0 LAST\r\n")
+    session.upstream(b"250 queued")
+    session.client(b"MAIL FROM:<a@b.example>", b"RCPT TO:<c@d.example>")
+    session.upstream(b"250 ok", b"250 ok")
+    lost(session)
+    session.client(b"DATA")
+    session.client(b"hello", b".")
+    not_reached(session)
+    results = again(session, flow=session.finish())
+    same_outcomes(session, results)
+    assert [r["disposition"] for r in results] == ["relayed", "deferred"]
+
+
+def test_chunks_whose_octets_were_changed_are_said_as_one() -> None:
+    """The record has them with CRLF alone: what stood in which chunk is not known."""
+    settings = Settings(bare_newlines="normalise")
+    session = started(settings=settings, keywords=(b"PIPELINING", b"CHUNKING"))
+    session.client(b"MAIL FROM:<a@b.example>", b"RCPT TO:<c@d.example>")
+    session.upstream(b"250 ok", b"250 ok")
+    session.memory.from_client(b"BDAT 11\r\nSubject: x\n")
+    session.memory.from_client(b"BDAT 8 LAST\r\n\r\nhello\n")
+    session.upstream(b"250 queued")
+    results = again(session, Rules(settings))
+    same_outcomes(session, results)
+    assert results[0]["size"] == len(b"Subject: x\r\n\r\nhello\r\n")
+    assert [r["command"] for r in results[0]["replies"][2:]] == ["BDAT 21 LAST"]
+
+
+@pytest.mark.parametrize("size", [20, 21, 10**12])
+def test_chunks_of_no_message_are_made_up_to_a_bound(size: int) -> None:
+    """A damaged record may announce what no memory holds."""
+    settings = Settings(limits=Limits(message=20))
+    session = started(settings=settings, keywords=(b"PIPELINING", b"CHUNKING"))
+    session.client(b"MAIL FROM:<a@b.example>", b"RCPT TO:<c@d.example>")
+    session.upstream(b"250 ok", b"250 ok")
+    for _ in range(2):
+        session.memory.from_client(b"BDAT 20\r\n" + b"x" * 20)
+    session.client(b"RSET")
+    session.upstream(b"250 ok")
+    recording = read_flow(session.quit(), "x.mitm")
+    steps = list(recording.steps)
+    assert steps[4] == Say(b"BDAT 20\r\n", told=replies.MESSAGE_TOO_LARGE)
+    steps[4] = replace(steps[4], octets=b"BDAT %d\r\n" % size)
+    (result,) = replay(replace(recording, steps=tuple(steps)), Rules(settings))
+    if size == 20:
+        assert result["reply"] == str(session.memory.records[0].reply)
+        assert "error" not in result
+    else:
+        assert "more than any message may have" in result["error"]
 
 
 def test_a_client_that_left_within_its_mail_leaves_again() -> None:

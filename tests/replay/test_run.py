@@ -9,6 +9,7 @@ from mitmproxy import io as flowio
 
 from smtpguard.errors import ReplayError
 from smtpguard.options import Record
+from smtpguard.proxy.sessionrecord import SESSION_KEY
 from smtpguard.replay.run import Replayed, read_recordings, replay_files
 from tests.replay.deciders import Recorded, Rules
 from tests.replay.test_scriptfile import RELAYED
@@ -43,6 +44,54 @@ def test_files_of_every_kind_are_replayed_in_order(flows: Path, script: Path) ->
     ]
     assert [r.passed for r in results] == [True, True, False]
     assert results[2].record["error"].startswith("flow 2: recorded without")
+
+
+def cut_flow(path: Path, number: int) -> Path:
+    """Write a session of so many mails that was recorded up to the next one."""
+    session = Recorded()
+    session.greet()
+    for _ in range(number):
+        session.send((b"c@d.example", b"250 ok"))
+    session.client(b"MAIL FROM:<cut@b.example>")
+    session.upstream(b"250 ok")
+    flow = session.finish()
+    text = flow.metadata[SESSION_KEY]
+    flow.metadata[SESSION_KEY] = text.replace('"cut":false', '"cut":true')
+    with path.open("wb") as opened:
+        flowio.FlowWriter(opened).add(flow)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (0, "flow 1: cut after 0 transactions"),
+        (1, "flow 1: cut after 1 transaction"),
+        (2, "flow 1: cut after 2 transactions"),
+    ],
+)
+def test_a_recording_that_was_cut_says_so_behind_what_it_has(
+    tmp_path: Path, number: int, told: str
+) -> None:
+    path = cut_flow(tmp_path / "out.mitm", number)
+    *results, last = list(replay_files([path], Rules()))
+    assert [result.passed for result in results] == [True] * number
+    assert not last.passed
+    assert last.to_json() == {
+        "file": str(path),
+        "session": None,
+        "disposition": None,
+        "error": told,
+    }
+    assert last.line() == f"{path}  {told}"
+
+
+def test_a_trace_is_told_to_those_who_ask_for_it() -> None:
+    step = {"rule": "rcpt_to:1", "matched": False, "reason": "no", "place": "r.yaml:3"}
+    result = Replayed({"disposition": "relayed", "trace": [step]})
+    assert result.to_json()["trace"] == []
+    assert result.to_json(explain=True)["trace"] == [step]
+    assert result.record["trace"] == [step]
 
 
 def test_a_result_is_the_object_of_the_contract(flows: Path) -> None:

@@ -10,15 +10,15 @@ from smtpguard.errors import ReplayError
 from smtpguard.model.session import SessionFacts
 from smtpguard.model.settings import ServerTls, Settings
 from smtpguard.replay.memory import MemorySession
-from smtpguard.replay.runscript import (
+from smtpguard.replay.script import parse_script
+from tests.replay.deciders import CLIENT, UPSTREAM, Rules
+from tests.replay.runscript import (
     Chunking,
     octet_by_octet,
     random_pieces,
     run_script,
     whole,
 )
-from smtpguard.replay.script import parse_script
-from tests.replay.deciders import CLIENT, UPSTREAM, Rules
 from tests.replay.test_scriptfile import RELAYED
 
 

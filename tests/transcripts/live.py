@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from mitmproxy import exceptions, tcp
 from mitmproxy import io as flowio
 
-from smtpguard.replay.mitmfile import read_record
+from smtpguard.proxy.sessionrecord import read_record
 from tests.integration.bed.process import Process, free_port, start, wait_until
 from tests.proxy.peers import make_authority
 from tests.transcripts import scripted

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from smtpguard.replay.mitmfile import read_flow, read_record
+from smtpguard.proxy.sessionrecord import read_record
+from smtpguard.replay.mitmfile import read_flow
 from smtpguard.replay.recorded import replay
 from smtpguard.replay.script import parse_script
 from tests.dialogue.peers import script_rules

@@ -22,6 +22,7 @@ from mitmproxy import tcp
 from smtpguard.model.disposition import Outcome
 from smtpguard.model.session import Leg
 from smtpguard.proxy import sessionrecord
+from smtpguard.terminal import visible
 
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ MAIL_OCTETS: Final = 16 * 1024 * 1024
 DIALOGUE_OCTETS: Final = 2 * 1024 * 1024
 """Commands and replies that are kept of one session: some ten thousand mails."""
 REPORTED_ROWS: Final = 20_000
-"""Parts and trace steps that the records of one session's transactions tell of."""
+"""Parts and trace steps that the records of one session's transactions tell of; a
+transaction with more than what is left of them is kept without."""
 REFRESH_SECONDS: Final = 2.0
 DISTINCT: Final = 100
 """Values that a flat key lists before it ends in ``...``."""
@@ -112,6 +114,7 @@ class Recorder:
         """Index of the last mail among the flow's messages."""
         self._transactions: list[dict[str, Any]] = []
         self._reported = 0
+        self._reports_cut = False
         self._outcomes: Counter[Outcome] = Counter()
         self._seen: dict[str, dict[str, None]] = {}
         self._changed = False
@@ -160,7 +163,7 @@ class Recorder:
             self._list("from", record.mail_from or "<>")
             self._keep(record.to_json())
         if record.in_doubt:
-            metadata["smtpguard_in_doubt"] = plain(record.in_doubt)
+            metadata["smtpguard_in_doubt"] = visible(record.in_doubt)
         gravest = max(self._outcomes, key=lambda outcome: _GRAVITY[outcome])
         doubt = "smtpguard_in_doubt" in metadata
         self.flow.marked = IN_DOUBT_MARKER if doubt else MARKERS[gravest]
@@ -170,8 +173,8 @@ class Recorder:
         """Take the rest and write the record; the session has ended."""
         self.update(dialogue)
         if not self._outcomes:
-            self.flow.comment = plain(error) if error else "no message"
-        self._write(dialogue, plain(error or "end"))
+            self.flow.comment = visible(error) if error else "no message"
+        self._write(dialogue, visible(error or "end"))
 
     # -- the transcript --------------------------------------------------------------
 
@@ -184,7 +187,7 @@ class Recorder:
         at = self._at(entry.time)
         self._dialogue_octets += len(entry.octets)
         if entry.kind == "mark":
-            text = plain(entry.octets.decode("utf-8", "replace"))
+            text = visible(entry.octets.decode("utf-8", "replace"))
             self._rows.append(sessionrecord.mark_row(entry.direction, at, text))
             return
         if self._dialogue_octets > DIALOGUE_OCTETS:
@@ -249,15 +252,18 @@ class Recorder:
         if not value or value in seen or len(seen) > DISTINCT:
             return
         full = len(seen) == DISTINCT
-        seen["..." if full else plain(value)] = None
+        seen["..." if full else visible(value)] = None
         self.flow.metadata[f"smtpguard_{key}"] = " ".join(seen)
 
     def _keep(self, transaction: dict[str, Any]) -> None:
-        rows = sum(len(transaction.get(key, ())) for key in ("parts", "trace"))
-        if self._cut or self._reported + rows > REPORTED_ROWS:
-            self._cut = True
+        if self._cut:
             return
-        self._reported += rows
+        rows = sum(len(transaction.get(key, ())) for key in ("parts", "trace"))
+        if self._reported + rows > REPORTED_ROWS:
+            self._reports_cut = True
+            transaction |= {key: [] for key in ("parts", "trace") if key in transaction}
+        else:
+            self._reported += rows
         self._transactions.append(transaction)
 
     def _comment(self, record: TransactionRecord) -> str:
@@ -272,7 +278,7 @@ class Recorder:
             words.append(f"-> {count} rcpt{'' if asked == 1 else 's'}")
         if record.in_doubt:
             words.append("(in doubt)")
-        last = plain(" ".join(words))
+        last = visible(" ".join(words))
         total = self._outcomes.total()
         if total == 1:
             return last
@@ -284,10 +290,11 @@ class Recorder:
         self._list("policy", session.policy)
         if self._mode == "none":
             return
-        self.flow.metadata["smtpguard_client"] = plain(session.client[0])
+        self.flow.metadata["smtpguard_client"] = visible(session.client[0])
         head = {
             "mode": self._mode,
             "cut": self._cut,
+            "reports_cut": self._reports_cut,
             "ended": ended,
             "session": self._session(session, dialogue.own_name),
             "legs": {leg.value: session.leg(leg).to_json() for leg in Leg},
@@ -314,10 +321,3 @@ class Recorder:
             "policy": session.policy,
             "own_name": own_name.decode("ascii", "replace"),
         }
-
-
-def plain(text: str) -> str:
-    """Return text without controls, bidi marks and surrogates: those are escaped."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -3,17 +3,19 @@ r"""The record of a session as JSON: what a flow's metadata holds (contract 9).
 Owns the format, both ways: ``dump`` writes what ``load`` reads. mitmproxy turns the
 order of a saved dict around and drops a flow that holds a surrogate, so the whole
 record is one string of ASCII with sorted keys. Octets stand in it as Latin-1 text, one
-character each, so that they come back exactly. A message is not held twice: it is the
-flow's message of some index, as it is or with one edit::
+character each, so that they come back exactly. A message is the flow's message of some
+index, as it is or with one edit, which holds all from the first octet that differs to
+the last: of a mail with two strips far apart also what stands between them::
 
-    {"format": 1, "mode": "full", "cut": false, "ended": "", "session": {...},
-     "legs": {"client": {...}, "upstream": {...}}, "transactions": [...],
+    {"format": 1, "mode": "full", "cut": false, "reports_cut": false, "ended": "",
+     "session": {...}, "legs": {"client": {...}, "upstream": {...}},
+     "transactions": [...],
      "transcript": [["C", 0.01, "EHLO client.example\r\n"],
                     ["S", 0.02, {"mark": "tls TLSv1.3"}],
                     ["C", 0.03, {"message": 5, "size": 4096}],
                     ["s", 0.04, {"message": 5, "size": 4000, "edit": [0, 9, "..."]}]]}
 
-Knows nothing of mitmproxy's flows but what ``load`` is given.
+Knows of mitmproxy's flows where the record lies in one (``read_record``).
 """
 
 from __future__ import annotations
@@ -22,11 +24,15 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from mitmproxy import tcp
+
 from smtpguard.dialogue.transcript import Direction, Entry
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from mitmproxy import flow
 
 
 FORMAT: Final = 1
@@ -84,6 +90,8 @@ class SessionRecord:
     """``envelope`` or ``full``."""
     cut: bool
     """True where the transcript came to its limit and has no end."""
+    reports_cut: bool
+    """True where a transaction is kept without its parts and trace: too many."""
     ended: str
     """``end`` or an error; "" in a flow that was saved while the session went on."""
 
@@ -114,9 +122,9 @@ def edited_row(row: Row, original: bytes, octets: bytes) -> Row:
 
 
 def inserted(row: Row) -> int:
-    """Return how many octets the edit of a message's row holds."""
+    """Return how many characters the edit of a message's row takes in the record."""
     edit = row[2].get("edit")
-    return len(edit[2]) if edit else 0
+    return len(json.dumps(edit[2])) - 2 if edit else 0
 
 
 def common_edges(one: bytes, other: bytes) -> tuple[int, int]:
@@ -184,8 +192,26 @@ def load(text: str, contents: Sequence[bytes]) -> SessionRecord:
         mails=_mails(rows),
         mode=_typed(head, "mode", str),
         cut=_typed(head, "cut", bool),
+        # A record without it has all reports.
+        reports_cut=_checked(head.get("reports_cut", False), bool, "reports_cut"),
         ended=_typed(head, "ended", str),
     )
+
+
+def read_record(read: flow.Flow) -> SessionRecord | None:
+    """Return the record in a flow, None where it holds none.
+
+    Raises ValueError where it is damaged.
+    """
+    text = read.metadata.get(SESSION_KEY)
+    if text is None:
+        return None
+    if not isinstance(text, str) or not isinstance(read, tcp.TCPFlow):
+        raise ValueError("no text")  # noqa: TRY004 - one error for all
+    try:
+        return load(text, [bytes(message.content) for message in read.messages])
+    except TypeError as error:
+        raise ValueError(str(error)) from None
 
 
 def _entry(row: object, number: int, contents: Sequence[bytes]) -> Entry:

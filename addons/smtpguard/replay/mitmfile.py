@@ -9,23 +9,21 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-from mitmproxy import exceptions, io, tcp
+from mitmproxy import io, tcp
 
 from smtpguard.errors import ReplayError
 from smtpguard.proxy import sessionrecord
 from smtpguard.proxy.record import OUTCOME_KEY
 from smtpguard.replay.answers import collect
 from smtpguard.replay.recording import Recording, client_steps
+from smtpguard.terminal import visible
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mitmproxy import flow
-
     from smtpguard.dialogue.transcript import Entry
-    from smtpguard.proxy.sessionrecord import SessionRecord
 
 
 def read_flows(path: Path) -> Iterator[Recording | ReplayError]:
@@ -39,8 +37,9 @@ def read_flows(path: Path) -> Iterator[Recording | ReplayError]:
         for number in count(1):
             try:
                 read = next(flows, None)
-            except (exceptions.FlowReadException, ValueError, TypeError) as error:
-                raise ReplayError(f"{path}: flow {number}: {error}") from None
+            except Exception as error:  # noqa: BLE001 - mitmproxy trusts its files
+                text = visible(f"{type(error).__name__}: {error}")
+                raise ReplayError(f"{path}: flow {number}: {text}") from None
             if read is None:
                 break
             if isinstance(read, tcp.TCPFlow) and OUTCOME_KEY in read.metadata:
@@ -50,12 +49,15 @@ def read_flows(path: Path) -> Iterator[Recording | ReplayError]:
         raise ReplayError(f"{path}: no session recorded by smtpguard")
 
 
-def read_flow(read: tcp.TCPFlow, name: str) -> Recording:
-    """Return the session of one flow of ours.
+def read_flow(read: tcp.TCPFlow, name: str, number: int = 1) -> Recording:
+    """Return the session of one flow of ours, which has this number in its file.
 
     Raises ReplayError where it was recorded without its dialogue, or is damaged.
     """
-    record = read_record(read)
+    try:
+        record = sessionrecord.read_record(read)
+    except ValueError as error:
+        raise ReplayError(f"the record is damaged: {error}") from None
     if record is None:
         raise ReplayError(f"{name}: recorded without its dialogue (record: none)")
     entries = record.entries
@@ -68,28 +70,15 @@ def read_flow(read: tcp.TCPFlow, name: str) -> Recording:
         steps=client_steps(entries),
         answers=collect(entries),
         transactions=record.transactions,
+        cut=f"flow {number}" if record.cut else "",
     )
-
-
-def read_record(read: flow.Flow) -> SessionRecord | None:
-    """Return the record in a flow, None where it holds none. Raises ReplayError."""
-    text = read.metadata.get(sessionrecord.SESSION_KEY)
-    if text is None:
-        return None
-    try:
-        if not isinstance(text, str) or not isinstance(read, tcp.TCPFlow):
-            raise ValueError("no text")  # noqa: TRY301, TRY004
-        contents = [bytes(message.content) for message in read.messages]
-        return sessionrecord.load(text, contents)
-    except (ValueError, TypeError) as error:
-        raise ReplayError(f"the record is damaged: {error}") from None
 
 
 def _sessions(
     read: tcp.TCPFlow, path: str, number: int
 ) -> Iterator[Recording | ReplayError]:
     try:
-        yield read_flow(read, path)
+        yield read_flow(read, path, number)
     except ReplayError as error:
         text = str(error).removeprefix(f"{path}: ")
         yield ReplayError(f"{path}: flow {number}: {text}")

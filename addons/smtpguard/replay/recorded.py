@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from smtpguard.dialogue.message import message_limit
+from smtpguard.dialogue.parameters import message_limit
 from smtpguard.model.session import Leg
 from smtpguard.replay.recording import Leave, Mail, Say, Shake, chunk_size, outcomes
 from smtpguard.replay.stage import Stage
@@ -121,9 +121,13 @@ class _Client:
                 self._current = self._mail
                 yield self._result(_refusal(self.told, "MAIL was refused"))
 
-    def _lose_upstream(self) -> None:
-        """Have the upstream go away where it did so of its own accord."""
-        if self._lines in self.recording.answers.lost_after:
+    def _lose_upstream(self, lines: range | None = None) -> None:
+        """Have the upstream go away where it did so of its own accord.
+
+        That is after one of these lines; without any, after the last one said.
+        """
+        lines = lines or range(self._lines, self._lines + 1)
+        if not self.recording.answers.lost_after.isdisjoint(lines):
             self.stage.lose_upstream()
 
     def _is_due(self, step: Say) -> bool:
@@ -178,6 +182,9 @@ class _Client:
         while lines[-1].mail is None and (line := self._next_chunk()) is not None:
             lines.append(line)
             self.at += 1
+        counted = [
+            range(self._lines + n, self._lines + n + 1) for n in range(len(lines))
+        ]
         self._lines += len(lines) - 1
         mail = lines[-1].mail
         if self.stage.memory.dialogue.transaction is None:
@@ -192,10 +199,10 @@ class _Client:
         if sum(sizes) != len(octets):
             # They are the octets after normalisation: their chunks are not known.
             lines, sizes = lines[-1:], [len(octets)]
+            counted = [range(counted[0].start, counted[-1].stop)]
         start = 0
-        for line, size in zip(lines, sizes, strict=True):
-            if line is lines[-1]:
-                self._lose_upstream()
+        for line, size, numbers in zip(lines, sizes, counted, strict=True):
+            self._lose_upstream(numbers)
             last = b" LAST" if line is lines[-1] else b""
             chunk = octets[start : start + size]
             reply = self._exchange(b"BDAT %d%s\r\n" % (size, last), chunk)

@@ -131,6 +131,8 @@ class Recording:
     answers: Answers
     transactions: tuple[Mapping[str, Any], ...] = ()
     """The recorded outcomes, where there are any."""
+    cut: str = ""
+    """Which flow it was where recording came to its limit before the session ended."""
 
 
 def client_steps(entries: Iterable[Entry]) -> tuple[Step, ...]:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from smtpguard.errors import ReplayError
+from smtpguard.pipeline import PASSED
 from smtpguard.replay.mitmfile import read_flows
 from smtpguard.replay.recorded import replay
 from smtpguard.replay.script import parse_script
 from smtpguard.replay.scriptfile import read_script
+from smtpguard.terminal import explained, visible
 
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 LATER = {".pcap", ".pcapng", ".cap"}
 """Kinds of files that this build does not read yet."""
-PASSED = ("relayed", "modified")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +43,18 @@ class Replayed:
         """Whether the message would reach its recipients, edited or not."""
         return self.record["disposition"] in PASSED
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the object of contract 10 with session, envelope and replies."""
-        return dict(self.record)
+    def to_json(self, *, explain: bool = False) -> dict[str, Any]:
+        """Return the object of contract 10; its trace is filled to explain."""
+        record = dict(self.record)
+        if "trace" in record and not explain:
+            record["trace"] = []
+        return record
 
     def line(self) -> str:
         """Return the outcome on one line, with what was recorded where it differs."""
         record = self.record
         if record.get("error"):
-            return f"{record['file']}  {record['error']}"
+            return visible(f"{record['file']}  {record['error']}")
         name = record.get("transaction") or (record.get("session") or {}).get("id", "")
         words = [record["file"], name, record["disposition"]]
         if record.get("rule"):
@@ -60,16 +64,11 @@ class Replayed:
         was = (record.get("recorded") or {}).get("disposition")
         if was and was != record["disposition"]:
             words.append(f"(recorded: {was})")
-        return "  ".join(words)
+        return visible("  ".join(words))
 
     def explanation(self) -> list[str]:
         """Return the trace, a line for each rule that was tried."""
-        marks = {True: "yes", False: "no ", None: "?  "}
-        return [
-            f"    {marks[step['matched']]} {step['rule']}  {step['reason']}"
-            f"  ({step['place']})"
-            for step in self.record.get("trace", ())
-        ]
+        return [explained(step) for step in self.record.get("trace", ())]
 
 
 def replay_files(paths: Iterable[Path], decider: Decider) -> Iterator[Replayed]:
@@ -80,16 +79,21 @@ def replay_files(paths: Iterable[Path], decider: Decider) -> Iterator[Replayed]:
     for path in paths:
         for recording in read_recordings(path):
             if isinstance(recording, ReplayError):
-                yield Replayed(
-                    {
-                        "file": str(path),
-                        "session": None,
-                        "disposition": None,
-                        "error": str(recording).removeprefix(f"{path}: "),
-                    }
-                )
-            else:
-                yield from map(Replayed, replay(recording, decider))
+                yield _failed(path, str(recording).removeprefix(f"{path}: "))
+                continue
+            count = 0
+            for record in replay(recording, decider):
+                count += 1
+                yield Replayed(record)
+            if recording.cut:
+                told = f"{count} transaction{'' if count == 1 else 's'}"
+                yield _failed(path, f"{recording.cut}: cut after {told}")
+
+
+def _failed(path: Path, error: str) -> Replayed:
+    return Replayed(
+        {"file": str(path), "session": None, "disposition": None, "error": error}
+    )
 
 
 def read_recordings(path: Path) -> Iterator[Recording | ReplayError]:

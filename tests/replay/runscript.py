@@ -35,7 +35,7 @@ def octet_by_octet(octets: bytes) -> Iterable[bytes]:
 
 def random_pieces(seed: int) -> Chunking:
     """Return a chunking into segments of random lengths, the same for the same seed."""
-    chance = random.Random(seed)  # noqa: S311 - test input, no secret
+    chance = random.Random(seed)
 
     def cut(octets: bytes) -> Iterable[bytes]:
         at = 0
