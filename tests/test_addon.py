@@ -29,6 +29,7 @@ from smtpguard.pipeline import TransactionJudge
 from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
 from smtpguard.proxy.moment import NobodyOnDutyError
 from smtpguard.proxy.sentinel import Sentinel
+from tests.proxy.peers import make_authority
 
 
 RULES = """\
@@ -64,6 +65,12 @@ def mitm(guard: SmtpGuard) -> Iterator[taddons.context]:
     with taddons.context(guard) as tctx:
         tctx.master.should_exit = asyncio.Event()
         yield tctx
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the guard look at its files often."""
+    monkeypatch.setattr(addon_module, "WATCH_SECONDS", 0.01)
 
 
 def policies(guard: SmtpGuard) -> list[str]:
@@ -168,6 +175,25 @@ def test_options_that_make_no_sense_are_told_at_the_start(
     assert guard._options is None
 
 
+def test_the_ciphers_of_the_clients_decide_what_certificate_is_of_use(
+    mitm: taddons.context,
+    guard: SmtpGuard,
+    rules: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Level 4 takes no P-256 key: every handshake would fail."""
+    pem = make_authority(tmp_path).issue("mx.own.test")
+    name = f"second\n    tls: {{client: {{certificate: {pem}}}}}"
+    rules.write_text(RULES.format(name=name))
+    ciphers = "DEFAULT:@SECLEVEL=4"
+    mitm.options.add_option("ciphers_client", str | None, ciphers, "")
+    mitm.configure(guard, smtpguard_rules=str(rules))
+
+    assert f"cannot use the certificate {pem}: ee key too small" in caplog.text
+    assert guard._pipeline is None
+
+
 # -- duty ------------------------------------------------------------------------------
 
 
@@ -201,6 +227,105 @@ def test_a_guard_without_rules_stays_off_duty_until_they_are_mended(
         assert not on_duty()
         rules.write_text(good)
         await until(on_duty)
+        guard.done()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("before", [True, False], ids=["reload", "start"])
+def test_a_certificate_that_is_mended_is_noticed(
+    mitm: taddons.context,
+    guard: SmtpGuard,
+    rules: Path,
+    before: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The rules themselves stay as they are: nothing is wrong with them."""
+    pem = rules.parent / "served.pem"
+    name = f"second\n    tls: {{client: {{certificate: {pem}}}}}"
+    if not before:
+        rules.write_text(RULES.format(name=name))
+
+    async def scene() -> None:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        guard.running()
+        if before:
+            rules.write_text(RULES.format(name=name))
+            await until(lambda: "stay active" in caplog.text)
+        assert on_duty() is before
+        make_authority(rules.parent).issue("mx.own.test").replace(pem)
+        await until(
+            lambda: guard._pipeline is not None and policies(guard) == ["second"]
+        )
+        await until(on_duty)
+        guard.done()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("before", [True, False], ids=["reload", "start"])
+def test_a_file_of_the_rules_that_is_mended_is_noticed(
+    mitm: taddons.context,
+    guard: SmtpGuard,
+    rules: Path,
+    before: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is not the main file that is wrong, nor one that is in force."""
+    good = RULES.format(name="second").replace("domains: [example.org]\n", "")
+    part = rules.parent / "part.yaml"
+    part.write_text(good.replace("allow", "alow"))
+    including = RULES.format(name="first") + "include: [part.yaml]\n"
+    if not before:
+        rules.write_text(including)
+
+    async def scene() -> None:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        guard.running()
+        if before:
+            rules.write_text(including)
+            await until(lambda: "stay active" in caplog.text)
+        assert on_duty() is before
+        part.write_text(good)
+        await until(lambda: on_duty() and "second" in policies(guard))
+        guard.done()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("mended", ["rules.yaml", "first.yaml"])
+def test_a_fault_may_be_mended_where_nothing_was_found(
+    mitm: taddons.context,
+    guard: SmtpGuard,
+    rules: Path,
+    mended: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two files have a policy of the same name: the second of them is named."""
+
+    def part(name: str) -> str:
+        return RULES.format(name=name).replace("domains: [example.org]\n", "")
+
+    main = RULES.format(name="main") + "include: [first.yaml, second.yaml]\n"
+    in_force = mended == "first.yaml"
+    rules.write_text(main)
+    (rules.parent / "first.yaml").write_text(part("one"))
+    (rules.parent / "second.yaml").write_text(part("two" if in_force else "one"))
+
+    async def scene() -> None:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        guard.running()
+        assert on_duty() is in_force
+        if in_force:
+            (rules.parent / "second.yaml").write_text(part("one"))
+            await until(lambda: "stay active" in caplog.text)
+            (rules.parent / "first.yaml").write_text(part("mended"))
+        else:
+            rules.write_text(RULES.format(name="mended"))
+        await until(lambda: guard._pipeline is not None and "mended" in policies(guard))
         guard.done()
 
     asyncio.run(scene())
@@ -386,6 +511,34 @@ def test_a_fault_while_reloading_does_not_end_the_watch(
     live(scene)
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["options", "no options"])
+def test_the_log_of_a_reloads_fault_shows_no_address(
+    live: Any,
+    guard: SmtpGuard,
+    mitm: taddons.context,
+    *,
+    known: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While the options are not known, neither is that addresses may be shown."""
+
+    def broken(*_: Any) -> Any:
+        raise ValueError("list of <anna@d.example>")
+
+    async def scene() -> None:
+        mitm.configure(guard, smtpguard_log_addresses="none" if known else "full")
+        monkeypatch.setattr("smtpguard.addon.load_for_clients", broken)
+        if not known:
+            guard._options = None
+        guard.reload()
+        await until(lambda: "rules not reloaded" in caplog.text)
+
+    live(scene)
+    assert "ValueError: list of <hidden>" in caplog.text
+    assert "anna" not in caplog.text
+
+
 # -- hooks -----------------------------------------------------------------------------
 
 SESSION = SessionFacts("s1", ("192.0.2.1", 4242), ("192.0.2.25", 25))
@@ -545,6 +698,26 @@ def test_a_judge_that_raises_leaves_the_message_undecided(
     live(scene)
     assert "tx=5f3a.1 is undecided" in caplog.text
     assert "\x1b" not in caplog.text
+
+
+@pytest.mark.parametrize("size", [1, INLINE_OCTETS + 1], ids=["small", "large"])
+def test_the_log_of_a_judges_fault_shows_no_address(
+    live: Any,
+    guard: SmtpGuard,
+    mitm: taddons.context,
+    size: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def judge(*_: Any) -> Disposition:
+        raise RuntimeError("<anna@d.example>")
+
+    async def scene() -> None:
+        mitm.configure(guard, smtpguard_log_addresses="none")
+        await guard.smtp_message(message(size, judge))
+
+    live(scene)
+    assert "RuntimeError: <hidden>" in caplog.text
+    assert "anna" not in caplog.text
 
 
 def test_another_addons_disposition_stays(live: Any, guard: SmtpGuard) -> None:

@@ -3,13 +3,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from smtpguard import __version__, loading
 from smtpguard.errors import RulesError
-from smtpguard.loading import check_rules, default_rules, load_pipeline, local_time
+from smtpguard.loading import (
+    CertificatesError,
+    check_rules,
+    default_rules,
+    load_for_clients,
+    load_pipeline,
+    local_time,
+)
 from smtpguard.options import rules_path
 from tests.proxy.peers import make_authority
 
@@ -80,14 +89,21 @@ def test_check_tells_errors_and_where_there_are_none_warnings(folder: Path) -> N
     ("content", "why"),
     [
         (None, "No such file or directory"),
-        ("no certificate\n", "no certificate with its key in it"),
+        (
+            "no certificate\n",
+            "no certificate with its key in it (no start line, PEM lib)",
+        ),
+        ("WEAK", "ee key too small"),
     ],
 )
 def test_check_reads_the_certificates(
     folder: Path, content: str | None, why: str
 ) -> None:
     path, pem = folder / "rules.yaml", folder / "mx.pem"
-    if content is not None:
+    if content == "WEAK":
+        key = rsa.generate_private_key(65537, 1024)
+        make_authority(folder).issue("mx.own.test", file="mx.pem", key=key)
+    elif content is not None:
         pem.write_text(content)
     tls = f"    tls: {{client: {{certificate: {pem}}}}}\n    rcpt_to:"
     path.write_text(GOOD.replace("    rcpt_to:", tls))
@@ -98,6 +114,62 @@ def test_check_reads_the_certificates(
     assert load_pipeline(str(path)).rules.policies[0].name == "only"
 
 
+def with_tls(folder: Path, tls: str) -> str:
+    """Write rules with settings of the client's leg; return their path."""
+    path = folder / "rules.yaml"
+    lines = f"    tls: {{client: {{{tls}}}}}\n    rcpt_to:"
+    path.write_text(GOOD.replace("    rcpt_to:", lines))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "ciphers", "good"),
+    [
+        ("", "", False),
+        (", min_version: '1.0'", "", True),
+        ("", "DEFAULT:@SECLEVEL=0", True),
+        (", min_version: '1.0'", "DEFAULT:@SECLEVEL=2", False),
+    ],
+)
+def test_a_certificate_is_judged_as_its_handshakes_will_judge_it(
+    folder: Path, settings: str, ciphers: str, good: bool
+) -> None:
+    """A weak key is taken where old versions are, which need the lowest level."""
+    key = rsa.generate_private_key(65537, 1024)
+    pem = make_authority(folder).issue("mx.own.test", key=key)
+    path = with_tls(folder, f"certificate: {pem}{settings}")
+    if good:
+        load_for_clients(path, "mx.test", ciphers=ciphers)
+    else:
+        with pytest.raises(CertificatesError, match="ee key too small"):
+            load_for_clients(path, "mx.test", ciphers=ciphers)
+
+
+def test_the_files_that_must_be_mended_are_told(folder: Path) -> None:
+    good = make_authority(folder).issue("mx.own.test")
+    named = f"[{{name: a.test, file: {good}}}, {{name: b.test, file: /none.pem}}]"
+    with pytest.raises(CertificatesError) as caught:
+        load_for_clients(with_tls(folder, f"certificate: {named}"), "mx.test")
+    assert caught.value.files == ("/none.pem",)
+    assert len(caught.value.problems) == 1
+
+
+def test_rules_without_certificates_need_no_openssl(folder: Path) -> None:
+    """It takes longer to import than to check the rules."""
+    script = (
+        "import sys; from smtpguard.loading import check_rules;"
+        "print(check_rules(sys.argv[1]), 'OpenSSL' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder / "rules.yaml")],
+        env={"PYTHONPATH": str(ROOT / "addons"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "() False\n"
+
+
 def test_a_certificate_with_its_key_is_no_problem(folder: Path) -> None:
     path = folder / "rules.yaml"
     pem = make_authority(folder).issue("mx.own.test")
@@ -106,8 +178,19 @@ def test_a_certificate_with_its_key_is_no_problem(folder: Path) -> None:
     assert check_rules(str(path)) == ()
 
 
-def test_local_time_has_a_zone() -> None:
-    assert local_time().utcoffset() is not None
+def test_local_time_is_that_of_the_moment_and_has_a_zone() -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    told = local_time()
+    assert before <= told <= datetime.now(UTC)
+    assert told.utcoffset() is not None
+
+
+def test_local_time_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    for second in (1_800_000_000.9, 1_800_000_001.1, 1_800_000_001.9):
+        monkeypatch.setattr("time.time", lambda second=second: second)
+        told.append(local_time().timestamp())
+    assert told == [1_800_000_000, 1_800_000_001, 1_800_000_001]
 
 
 def test_the_default_rules_of_a_working_copy_lie_beside_addons() -> None:

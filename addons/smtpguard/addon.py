@@ -21,7 +21,7 @@ from mitmproxy import command, ctx, exceptions
 
 from smtpguard import contentview, options
 from smtpguard.errors import RulesError
-from smtpguard.loading import load_for_clients
+from smtpguard.loading import CertificatesError, load_for_clients
 from smtpguard.mime import is_quick
 from smtpguard.proxy.maillog import describe
 from smtpguard.proxy.sentinel import Guard, Sentinel
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from smtpguard.options import GuardOptions
     from smtpguard.pipeline import Pipeline
     from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
+    from smtpguard.proxy.maillog import Addresses
 
 
 logger = getLogger(__name__)
@@ -170,7 +171,7 @@ class SmtpGuard:
         try:
             data.disposition = await loop.run_in_executor(self._executor, judge, *asked)
         except Exception as error:  # noqa: BLE001 - undecided; the log says why
-            undecided(data, error)
+            undecided(data, error, self._log_addresses())
 
     def _judge_at_once(self, data: SmtpMessageData) -> bool:
         """Judge a message now, False where that may take long. Never raises."""
@@ -180,7 +181,7 @@ class SmtpGuard:
                 return False
             data.disposition = judge(data.session, data.envelope, data.content)
         except Exception as error:  # noqa: BLE001 - undecided; the log says why
-            undecided(data, error)
+            undecided(data, error, self._log_addresses())
         return True
 
     # -- rules -------------------------------------------------------------------------
@@ -203,10 +204,16 @@ class SmtpGuard:
         )
         if self._pipeline is None or not same:
             self._watch.watch([str(new.rules)])
-            self._use(load_for_clients(str(new.rules), new.own_name, self._pipeline))
+            self._use(load_for_clients(*self._asked_for(new)))
         self._options = new
         if self._watcher is not None:
             self._on_duty()
+
+    def _asked_for(self, new: GuardOptions) -> tuple[str, str, Pipeline | None, str]:
+        """Return what ``load_for_clients`` is asked with."""
+        # Of mitmproxy's TLS addon; without it there are no handshakes to judge for.
+        ciphers = getattr(ctx.options, "ciphers_client", None) or ""
+        return str(new.rules), new.own_name, self._pipeline, ciphers
 
     def _use(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -222,7 +229,9 @@ class SmtpGuard:
         """Watch what has to be mended, beside what is in force."""
         wanted = options.rules_path(ctx.options.smtpguard_rules)
         in_force = self._pipeline.rules.files if self._pipeline is not None else ()
-        faulty = (problem.file for problem in error.problems)
+        faulty = [problem.file for problem in error.problems]
+        if isinstance(error, CertificatesError):
+            faulty += error.files
         self._watch.watch([str(wanted), *in_force, *faulty])
 
     def _refuse(self, problems: list[str]) -> None:
@@ -236,7 +245,7 @@ class SmtpGuard:
         async with self._reloading:
             new = options.read_options(ctx.options)
             loop = asyncio.get_running_loop()
-            asked = str(new.rules), new.own_name, self._pipeline
+            asked = self._asked_for(new)
             try:
                 self._use(
                     await loop.run_in_executor(self._executor, load_for_clients, *asked)
@@ -267,7 +276,12 @@ class SmtpGuard:
         try:
             await self._reload()
         except Exception as error:  # noqa: BLE001 - the watch must go on
-            logger.error("rules not reloaded: %s", describe(error))  # noqa: TRY400
+            trace = describe(error, self._log_addresses())
+            logger.error("rules not reloaded: %s", trace)  # noqa: TRY400
+
+    def _log_addresses(self) -> Addresses:
+        """How addresses are logged; not at all while the options are not known."""
+        return self._options.log_addresses if self._options is not None else "none"
 
 
 def _is_quick(content: Spool) -> bool:
@@ -278,9 +292,10 @@ def _is_quick(content: Spool) -> bool:
     return isinstance(octets, bytes) and is_quick(octets)
 
 
-def undecided(data: SmtpMessageData, error: Exception) -> None:
+def undecided(data: SmtpMessageData, error: Exception, addresses: Addresses) -> None:
     """Log why a message has no verdict; escaped, since it may stand in the error."""
-    logger.error("tx=%s is undecided: %s", data.transaction.id, describe(error))
+    trace = describe(error, addresses)
+    logger.error("tx=%s is undecided: %s", data.transaction.id, trace)
 
 
 def settle_memory() -> None:

@@ -6,8 +6,9 @@ tells which, so that whoever watches for changes watches them all.
 
 from __future__ import annotations
 
-import ssl
+import time
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,23 @@ if TYPE_CHECKING:
     from smtpguard.policy import Ruleset
 
 
+class CertificatesError(RulesError):
+    """Rules that name certificates of no use; ``files`` are those to be mended."""
+
+    def __init__(self, problems: tuple[Problem, ...], files: tuple[str, ...]) -> None:
+        super().__init__(problems)
+        self.files = files
+
+
 def local_time() -> datetime:
-    """Return the time of day where this machine is, with its zone."""
-    return datetime.now().astimezone()
+    """Return the second that it is where this machine is, with its zone."""
+    return _second(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _second(since_1970: int) -> datetime:
+    """Look the zone up once a second, not once a question."""
+    return datetime.fromtimestamp(since_1970).astimezone()
 
 
 def load_pipeline(
@@ -39,14 +54,15 @@ def load_pipeline(
 
 
 def load_for_clients(
-    path: str, own_name: str, previous: Pipeline | None = None
+    path: str, own_name: str, previous: Pipeline | None = None, ciphers: str = ""
 ) -> Pipeline:
     """Load a rule file and read the certificates it names. Raises RulesError.
 
     For whoever serves clients: better at the start than at each client's handshake.
+    ``ciphers`` are those that clients are offered, "" for OpenSSL's own choice.
     """
     pipeline = load_pipeline(path, own_name, previous)
-    check_certificates(pipeline.rules)
+    check_certificates(pipeline.rules, ciphers)
     return pipeline
 
 
@@ -60,32 +76,33 @@ def check_rules(path: str) -> tuple[Problem, ...]:
     return ruleset.warnings
 
 
-def check_certificates(ruleset: Ruleset) -> None:
-    """Read every certificate that is named. Raises RulesError for those of no use."""
-    problems = []
-    for one in ruleset.policies:
-        for _, file in one.settings.client_tls.certificate:
-            if why := _unusable(file):
-                mark = one.mark
-                text = f"policy {one.name}: cannot use the certificate {file}: {why}"
+def check_certificates(ruleset: Ruleset, ciphers: str = "") -> None:
+    """Read every certificate that is named, as a handshake would.
+
+    Raises CertificatesError for those of no use.
+    """
+    named = [(one, one.settings.client_tls) for one in ruleset.policies]
+    named = [(one, wanted) for one, wanted in named if wanted.certificate]
+    if not named:
+        return
+    # Here, since it takes longer than all the rest.
+    from smtpguard import tlscontext  # noqa: PLC0415
+
+    problems, files = [], []
+    for one, wanted in named:
+        mark, least = one.mark, wanted.min_version
+        kind = tlscontext.ContextKind(server=True, min_version=least, ciphers=ciphers)
+        for _, file in wanted.certificate:
+            try:
+                tlscontext.with_certificate(file, kind)
+            except tlscontext.UnusableError as error:
+                text = f"policy {one.name}: cannot use the certificate {file}: {error}"
                 problems.append(
                     Problem(mark.file, mark.line, mark.column, text, "cannot-read")
                 )
+                files.append(file)
     if problems:
-        raise RulesError(tuple(problems))
-
-
-def _unusable(file: str) -> str:
-    """Say why a PEM file has no certificate with its key; "" if it has."""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            file, password=lambda: b""
-        )
-    except ssl.SSLError as error:
-        return error.reason or "no certificate with its key in it"
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
+        raise CertificatesError(tuple(problems), tuple(files))
 
 
 def default_rules() -> Path:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+
+type Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -31,9 +33,11 @@ class Authority:
     def ca_file(self) -> Path:
         return self.folder / "ca.pem"
 
-    def issue(self, name: str, *, days: int = 30, file: str = "") -> Path:
+    def issue(
+        self, name: str, *, days: int = 30, file: str = "", key: Key | None = None
+    ) -> Path:
         """Write a PEM with certificate and key for a host name or address."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(name, key, self.certificate.subject)
             .not_valid_before(NOW - 60 * DAY)
@@ -138,9 +142,7 @@ def server_peer(pem: Path) -> TlsPeer:
     return TlsPeer(context, server_side=True)
 
 
-def _builder(
-    name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name
-) -> x509.CertificateBuilder:
+def _builder(name: str, key: Key, issuer: x509.Name) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
@@ -161,7 +163,7 @@ def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _key_pem(key: Key) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

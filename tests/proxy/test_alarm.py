@@ -41,6 +41,21 @@ def test_only_an_earlier_deadline_needs_another(
     assert len(list(alarm.set(second))) == count
 
 
+def test_a_wakeup_that_was_overtaken_takes_nothing_from_the_one_that_is_set(
+    alarm: Alarm, clock: Clock
+) -> None:
+    """Else each old one would bring a new one, and they would grow in number."""
+    (late,) = alarm.set(1030.0)
+    (early,) = alarm.set(1010.0)
+    clock.now = 1010.0
+    assert alarm.is_due(events.Wakeup(early), 1010.0)
+    assert len(list(alarm.set(1060.0))) == 1
+    clock.now = 1030.0
+    assert not alarm.is_due(events.Wakeup(late), 1060.0)
+
+    assert list(alarm.set(1060.0)) == []
+
+
 def test_a_deadline_that_moved_is_not_due_yet(alarm: Alarm, clock: Clock) -> None:
     (wakeup,) = alarm.set(1030.0)
     clock.now = 1030.0

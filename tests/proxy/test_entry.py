@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from smtpguard.model.settings import Refusal as PolicyRefusal
 from smtpguard.model.settings import Settings, TrustedClient
 from smtpguard.proxy import entry
 from smtpguard.proxy.entry import Entry, Refusal
+from smtpguard.proxy.layer import INTERNAL_ERROR
 from smtpguard.proxy.services import ClientGone, Drain, StopRequested
 from smtpguard.wire import replies
 from tests.proxy.fakes import AllowAll, FakePacing, new_services, new_session
@@ -66,6 +68,15 @@ def test_a_session_begins_when_somebody_answers_for_the_rules(door: Door) -> Non
     assert door.world.opened == [door.context.server]
     assert door.layer.smtp is not None
     assert [hook.name for hook in door.world.hooks] == ["smtp_start", "tcp_start"]
+
+
+def test_the_clients_socket_is_tuned_before_anything_is_asked(door: Door) -> None:
+    door.world.held_hooks = {"smtp_start"}
+    door.start()
+
+    pacing = door.services.pacing
+    assert isinstance(pacing, FakePacing)
+    assert pacing.calls == [("tune", door.client.id)]
 
 
 def test_nobody_who_answers_is_421(door: Door) -> None:
@@ -321,18 +332,128 @@ class BrokenError(Exception):
 
 
 def explode(*_: Any, **__: Any) -> Any:
-    raise BrokenError("\x1b[2J")
+    raise BrokenError("\x1b[2J <anna@d.example>")
 
 
-def test_rules_that_raise_end_the_connection(door: Door) -> None:
+@pytest.mark.parametrize("asked", ["trusted", "connect"])
+@pytest.mark.parametrize(
+    ("port", "said"), [(25, b"421 4.3.2 Service not available\r\n"), (465, b"")]
+)
+def test_rules_that_raise_end_the_connection(
+    tmp_path: Path, port: int, said: bytes, asked: str
+) -> None:
+    """A client that begins with TLS could not read a reply in clear."""
+    door = Door(tmp_path, port=port)
     decider = AllowAll()
-    decider.connect = explode  # type: ignore[method-assign]
+    setattr(decider, asked, explode)
     door.decide(decider).start()
 
-    assert door.world.take(door.client).startswith(b"421 4.3.0 ")
+    assert door.world.take(door.client) == said
+    assert door.world.is_closed(door.client)
+    assert door.world.opened == []
+    assert not door.registered
+    assert "rules failed: Traceback" in door.world.logged()
+    assert "\x1b" not in door.world.logged()
+
+
+@pytest.mark.parametrize("where", ["rules", "layers", "last words"])
+def test_the_log_of_a_fault_shows_no_address(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = Door(tmp_path)
+    options = replace(door.services.options, log_addresses="none")
+    door.layer.services = replace(door.services, options=options)
+    decider = AllowAll()
+    if where == "rules":
+        decider.connect = explode  # type: ignore[method-assign]
+    door.decide(decider).start()
+    if where != "rules":
+        assert door.layer._stack is not None
+        broken = ["handle_event", *(["send_data"] if where == "last words" else [])]
+        for name in broken:
+            monkeypatch.setattr(door.layer._stack.client, name, explode)
+        door.world.receive(door.context.server, b"220 mx.example ESMTP\r\n")
+
+    failures = [text for level, text in door.world.logs if level == logging.ERROR]
+    assert len(failures) == (2 if where == "last words" else 1)
+    assert all("BrokenError: \\x1b[2J <hidden>" in text for text in failures)
+    assert "anna" not in door.world.logged()
+
+
+def test_last_words_that_break_are_logged_and_what_was_said_stands(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer may break after it has said half: it is not unsaid, and all goes on."""
+    door.decide(AllowAll()).start()
+    client, layers = door.client, door.layer._stack
+    assert layers is not None
+
+    def half(_: bytes) -> layer.CommandGenerator[None]:
+        yield commands.SendData(client, b"421 half")
+        explode()
+
+    monkeypatch.setattr(layers.client, "send_data", half)
+    monkeypatch.setattr(layers.client, "handle_event", explode)
+    door.world.receive(client, b"EHLO a\r\n")
+
+    assert door.world.take(client) == b"421 half"
+    assert "SMTP connection failed: Traceback" in door.world.logged()
+    assert "SMTP connection not ended in order: Traceback" in door.world.logged()
+    assert door.world.closed.count(client.id) == 1
+    assert not layers.smtp.session_flow.flow.live
+    assert not door.registered
+
+
+def test_a_session_that_cannot_be_broken_off_ends_its_flow_all_the_same(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door.decide(AllowAll()).start()
+    layers = door.layer._stack
+    assert layers is not None
+    monkeypatch.setattr("smtpguard.proxy.salvage.break_off", explode)
+    monkeypatch.setattr(layers.top, "handle_event", explode)
+    door.world.receive(door.client, b"EHLO a\r\n")
+
+    assert "SMTP connection not ended in order: Traceback" in door.world.logged()
+    assert [hook.name for hook in door.world.hooks][-1] == "tcp_error"
+    error = layers.smtp.session_flow.flow.error
+    assert error is not None
+    assert error.msg == "smtpguard failed: BrokenError"
+    assert not layers.smtp.session_flow.flow.live
+    assert door.world.closed.count(door.client.id) == 1
+    assert not door.registered
+
+
+def test_a_flow_that_cannot_be_ended_keeps_no_connection_open(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door.decide(AllowAll()).start()
+    layers = door.layer._stack
+    assert layers is not None
+
+    def broken(_: object) -> layer.CommandGenerator[None]:
+        yield from explode()
+
+    monkeypatch.setattr(layers.smtp, "end", broken)
+    monkeypatch.setattr(layers.top, "handle_event", explode)
+    door.world.receive(door.client, b"EHLO a\r\n")
+
+    assert door.world.closed.count(door.client.id) == 1
+    assert not door.registered
+
+
+@pytest.mark.parametrize("port", [25, 465])
+def test_a_fault_before_the_session_is_told_only_where_it_can_be_read(
+    tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = Door(tmp_path, port=port)
+    monkeypatch.setattr("smtpguard.proxy.stack.build", explode)
+    door.decide(AllowAll()).start()
+
+    said = door.world.take(door.client)
+    assert said == (b"" if port == 465 else INTERNAL_ERROR.to_octets())
     assert door.world.is_closed(door.client)
     assert not door.registered
-    assert "\x1b" not in door.world.logged()
 
 
 @pytest.mark.parametrize("where", ["send_data", "handle_event"])
@@ -474,11 +595,12 @@ def test_the_facts_of_a_session(
     [
         (("198.51.100.1", 25), True),
         (("::ffff:198.51.100.1", 25), True),
+        (("::ffff:c633:6401", 25), True),
         (("198.51.100.1", 8080), False),
         (("10.0.0.1", 25), False),
         (None, False),
     ],
-    ids=["same", "mapped", "redirected", "other host", "unknown"],
+    ids=["same", "mapped", "mapped in hex", "redirected", "other host", "unknown"],
 )
 def test_a_destination_that_is_the_socket_itself_is_a_loop(
     local: tuple[str, int] | None, loop: bool, monkeypatch: pytest.MonkeyPatch
@@ -486,6 +608,22 @@ def test_a_destination_that_is_the_socket_itself_is_a_loop(
     monkeypatch.setattr(entry, "local_address", lambda _: local)
 
     assert entry.is_loop(arriving("transparent", MX)) is loop
+
+
+@pytest.mark.parametrize(
+    ("address", "plain"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::FFFF:C000:201", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("2001:DB8:0::1", "2001:db8::1"),
+        ("mx.example", "mx.example"),
+        ("", ""),
+    ],
+)
+def test_addresses_are_told_in_one_form(address: str, plain: str) -> None:
+    assert entry.plain_address(address) == plain
 
 
 # -- refusals --------------------------------------------------------------------------

@@ -248,6 +248,19 @@ def test_dialling_again_uses_a_new_connection_in_clear(stage: Stage) -> None:
     assert stage.world.take(stage.server) == b"EHLO again\r\n"
 
 
+def test_a_connection_that_was_dialled_again_can_be_encrypted(stage: Stage) -> None:
+    """The TLS layer must have let go of the old one."""
+    stage.start(effects.OpenUpstream())
+    stage.say(effects.Close(Leg.UPSTREAM), effects.OpenUpstream())
+    stage.world.handlers["tls_start_server"] = lambda data: offered.append(data.conn)
+    offered: list[object] = []
+    stage.say(effects.StartTls(Leg.UPSTREAM, "mx.example"))
+
+    assert offered == [stage.server]
+    (finished,) = stage.dialogue.of(happenings.TlsFinished)
+    assert finished.leg is Leg.UPSTREAM
+
+
 def test_events_of_a_replaced_connection_are_ignored(stage: Stage) -> None:
     stage.start(effects.OpenUpstream())
     old = stage.server
@@ -458,6 +471,70 @@ def test_a_reset_during_the_verdict_is_told_before_it(stage: Stage) -> None:
         happenings.Closed(Leg.CLIENT, reset=True),
         happenings.Judged("5f3a.1", None),
     ]
+
+
+def test_a_verdict_is_told_even_where_a_reset_ends_the_session(stage: Stage) -> None:
+    """The dialogue gives the storage back, and tells of a quarantine in doubt."""
+    stage.world.held_hooks = {"smtp_message"}
+    stage.start()
+    ask_verdict(stage)
+    stage.pacing.reset.add(stage.client.id)  # type: ignore[attr-defined]
+    stage.on[happenings.Closed] = [
+        effects.Close(Leg.CLIENT),
+        effects.SessionEnded(),
+    ]
+    stage.on[happenings.Judged] = [
+        effects.Send(Leg.CLIENT, b"250 late\r\n"),
+        effects.Log(logging.WARNING, "5f3a.1: in doubt"),
+    ]
+    stage.world.answer(stage.world.held("smtp_message"))
+
+    assert stage.dialogue.of(happenings.Judged) == [happenings.Judged("5f3a.1", None)]
+    assert "5f3a.1: in doubt" in stage.world.logged()
+    assert stage.world.take(stage.client) == b""
+    assert stage.ends == 1
+
+
+def test_a_verdict_on_the_spot_outlives_a_fault(tmp_path: Path) -> None:
+    """What follows the question in the same batch broke before it was handed over."""
+    stage = Stage(tmp_path, heard=[])
+    said = Disposition(Outcome.QUARANTINED)
+
+    def judge(data: Any) -> bool:
+        data.disposition = said
+        return True
+
+    stage.smtp.services = replace(stage.services, judge_at_once=judge)
+    stage.start()
+    stage.on[happenings.Judged] = [effects.Log(logging.WARNING, "5f3a.1: in doubt")]
+    stage.say(
+        effects.AskVerdict(FakeTransaction()),  # type: ignore[arg-type]
+        "nonsense",  # type: ignore[arg-type]
+    )
+
+    assert stage.dialogue.seen[-1] == happenings.Judged("5f3a.1", said)
+    assert "5f3a.1: in doubt" in stage.world.logged()
+
+
+def test_a_verdict_on_the_spot_of_a_session_that_ends_is_told(tmp_path: Path) -> None:
+    """The question and the session's end may be effects of one event."""
+    stage = Stage(tmp_path, heard=[])
+    stage.smtp.services = replace(stage.services, judge_at_once=lambda _: True)
+    stage.start()
+    stage.say(
+        effects.AskVerdict(FakeTransaction()),  # type: ignore[arg-type]
+        effects.SessionEnded(),
+    )
+
+    assert stage.dialogue.seen[-1] == happenings.Judged("5f3a.1", None)
+
+
+def test_nothing_but_verdicts_reaches_a_dialogue_that_has_ended(stage: Stage) -> None:
+    stage.start()
+    stage.smtp._dead = True
+    stage.say(effects.OpenUpstream(), effects.SessionEnded())
+
+    assert stage.dialogue.of(happenings.Opened) == []
 
 
 def test_pacing_waits_until_the_upstreams_octets_have_left(stage: Stage) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from asyncio.trsock import TransportSocket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -163,6 +164,30 @@ def test_a_reset_that_asyncio_does_not_see_is_told(how: str) -> None:
             return io.reader.exception() is None  # type: ignore[union-attr]
 
     assert run(scene) is True
+
+
+def test_each_of_three_tells_of_a_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reader, transport and kernel hear of it in any order."""
+
+    async def scene() -> list[bool]:
+        told = []
+        async with connected() as (client, _, io):
+            assert isinstance(io.reader, asyncio.StreamReader)
+            io.reader.set_exception(ConnectionResetError())
+            told.append(Transports(client).was_reset(client))
+        async with connected() as (client, _, io):
+            assert isinstance(io.writer, asyncio.StreamWriter)
+            io.writer.transport.close()  # the socket itself is closed later
+            told.append(Transports(client).was_reset(client))
+        async with connected() as (client, _, io):
+            transports = Transports(client)
+            gone = socket.socket()
+            gone.close()
+            monkeypatch.setattr(transports, "_socket", lambda _: TransportSocket(gone))
+            told.append(transports.was_reset(client))
+        return told
+
+    assert run(scene) == [True, True, True]
 
 
 def test_draining_waits_until_the_peer_reads() -> None:

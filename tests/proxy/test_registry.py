@@ -16,6 +16,7 @@ from smtpguard.proxy.registry import (
     Registry,
     network_of,
 )
+from smtpguard.proxy.tally import PART_OCTETS, Tally
 from tests.proxy.fakes import guard_options
 
 
@@ -92,8 +93,51 @@ def test_nothing_is_kept_of_networks_that_have_left(tmp_path: Path) -> None:
         registry.admit(one, options, trusted=False)
         registry.disconnected(one)
 
-    assert not registry._networks
+    assert registry.tally.total() == 0
     assert not registry._counted
+
+
+def test_workers_share_their_limits_and_tell_their_sessions_apart(
+    tmp_path: Path,
+) -> None:
+    memory = bytearray(2 * PART_OCTETS)
+    workers = Registry(), Registry()
+    for number, registry in enumerate(workers):
+        registry.share(Tally(memory, number, b"secret"), number)
+    options = guard_options(tmp_path, max_connections=3, max_connections_per_network=2)
+    clients = [client(), client(), client("192.0.2.7"), client("192.0.2.8")]
+    first, second = workers
+    assert not first.admit(clients[0], options, trusted=False)
+    assert not second.admit(clients[1], options, trusted=False)
+    for registry in workers:
+        refused = registry.admit(client(), options, trusted=False)
+        assert refused == "more than 2 connections from 192.0.2.1"
+    assert not first.admit(clients[2], options, trusted=False)
+    for registry in workers:
+        refused = registry.admit(clients[3], options, trusted=False)
+        assert refused == "more than 3 connections"
+    first.disconnected(clients[0])
+    assert not second.admit(clients[3], options, trusted=False)
+    assert (first.new_id()[0], second.new_id()[0]) == ("g", "h")
+
+
+def test_who_waits_hears_of_a_place_in_another_worker(tmp_path: Path) -> None:
+    async def wait() -> str:
+        memory = bytearray(2 * PART_OCTETS)
+        first, second = Registry(), Registry()
+        first.share(Tally(memory, 0, b"s"), 0)
+        second.share(Tally(memory, 1, b"s"), 1)
+        options = guard_options(tmp_path, max_connections=1)
+        gone = client()
+        assert not first.admit(gone, options, trusted=False)
+        waiting = asyncio.create_task(
+            second.admit_in_time(client(), options, trusted=False)
+        )
+        await asyncio.sleep(0)
+        first.disconnected(gone)
+        return await waiting
+
+    assert asyncio.run(wait()) == ""
 
 
 def test_a_session_that_ended_makes_room_before_its_connection_is_closed(

@@ -8,12 +8,15 @@ import pytest
 
 from smtpguard.dialogue import effects
 from smtpguard.dialogue import events as happenings
+from smtpguard.dialogue.engine import HIGH_WATER
 from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.model.reply import Reply
+from smtpguard.model.session import Leg
 from smtpguard.proxy.layer import INTERNAL_ERROR
 from smtpguard.proxy.salvage import IN_DOUBT, Saved, break_off
 from smtpguard.proxy.spool import Budget, FileSpool
 from smtpguard.replay.memory import MemorySession
-from tests.dialogue.peers import enveloped, greeted, session, with_data
+from tests.dialogue.peers import Rules, enveloped, greeted, session, with_data
 
 
 MAIL = b"Subject: x\r\n\r\nhello\r\n.\r\n"
@@ -82,7 +85,12 @@ def test_a_fault_right_after_the_upstreams_250_is_a_doubt(
     assert records(broken(memory)) == [(Outcome.DEFERRED, IN_DOUBT)]
 
 
-def test_a_refusal_of_the_upstream_is_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "refusal", [b"550 no\r\n", b"452 full\r\n", b"421 bye\r\n"], ids=bytes.decode
+)
+def test_a_refusal_of_the_upstream_is_no_doubt(
+    monkeypatch: pytest.MonkeyPatch, refusal: bytes
+) -> None:
     memory = at_verdict(session())
     memory.from_upstream(b"354 go\r\n")
 
@@ -91,9 +99,58 @@ def test_a_refusal_of_the_upstream_is_no_doubt(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("smtpguard.dialogue.delivery.finish", fault)
     with pytest.raises(RuntimeError):
-        memory.from_upstream(b"550 no\r\n")
+        memory.from_upstream(refusal)
 
     assert records(broken(memory)) == [(Outcome.DEFERRED, "")]
+
+
+def test_an_upstream_that_went_away_in_silence_keeps_its_own_doubt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = at_verdict(session())
+    memory.from_upstream(b"354 go\r\n")
+
+    def fault(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("smtpguard.dialogue.delivery.finish", fault)
+    with pytest.raises(RuntimeError):
+        memory.feed(happenings.Closed(Leg.UPSTREAM, reset=False))
+
+    doubt = "upstream silent after the final dot"
+    assert records(broken(memory)) == [(Outcome.DEFERRED, doubt)]
+
+
+REDIAL = [b"220 mx.example ESMTP\r\n", b"250 mx.example\r\n", b"250 ok\r\n"]
+"""The greeting, and the answers to EHLO and MAIL."""
+
+
+@pytest.mark.parametrize("replies", range(len(REDIAL) + 1))
+def test_an_upstream_that_is_dialled_again_has_nothing_yet(replies: int) -> None:
+    """It is idle and without a transaction, as after a 250 to the final dot."""
+    memory = at_verdict(session(judge=None))
+    memory.feed(happenings.Closed(Leg.UPSTREAM, reset=False))
+    memory.feed(happenings.Judged("s1.1", Disposition(Outcome.RELAYED)))
+    memory.opened()
+    for reply in REDIAL[:replies]:
+        memory.from_upstream(reply)
+
+    assert records(broken(memory)) == [(Outcome.DEFERRED, "")]
+
+
+def test_a_message_in_quarantine_is_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The upstream never sees it; whoever sends it again has it quarantined twice."""
+    taken = Disposition(Outcome.QUARANTINED, reply=Reply.make(250, "2.0.0", "OK"))
+    memory = session(Rules(verdict=lambda *_: taken))
+
+    def fault(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("smtpguard.dialogue.delivery.finish", fault)
+    with pytest.raises(RuntimeError):
+        at_verdict(memory)
+
+    assert records(broken(memory)) == [(Outcome.DEFERRED, IN_DOUBT)]
 
 
 def test_what_the_dialogue_had_not_said_yet_is_on_record(
@@ -131,6 +188,21 @@ def test_the_storage_of_a_message_is_given_back(ending: str) -> None:
     assert budget.left == 1000
 
 
+def test_a_message_that_nobody_was_asked_about_gives_its_storage_back() -> None:
+    """The question itself was cut off: no verdict will ever come."""
+    budget = Budget(1000)
+    memory = session(new_spool=lambda: FileSpool(None, budget), judge=None)
+    with_data(enveloped(greeted(memory)))
+    octets = happenings.Received(Leg.CLIENT, MAIL)
+    batch = memory.dialogue.handle(octets, memory.now)
+    assert budget.left < 1000
+    saved = break_off(memory.dialogue, batch, 0, INTERNAL_ERROR)
+
+    assert records(saved) == [(Outcome.DEFERRED, "")]
+    assert budget.left == 1000
+    assert memory.dialogue.judging == {}
+
+
 def test_a_message_that_is_being_judged_keeps_its_storage_until_then() -> None:
     budget = Budget(1000)
     memory = at_verdict(session(new_spool=lambda: FileSpool(None, budget), judge=None))
@@ -141,3 +213,15 @@ def test_a_message_that_is_being_judged_keeps_its_storage_until_then() -> None:
 
     assert budget.left == 1000
     assert said == []
+
+
+def test_a_session_that_was_broken_off_does_nothing_any_more() -> None:
+    """Whatever would go on from there may be the fault."""
+    memory = greeted(session())
+    broken(memory)
+    flood = happenings.Received(Leg.CLIENT, b"NOOP\r\n" * HIGH_WATER)
+
+    assert memory.dialogue.ended
+    assert memory.dialogue.handle(flood, memory.now) == []
+    assert memory.dialogue.handle(happenings.Stopping(), memory.now) == []
+    assert memory.dialogue.deadline is None

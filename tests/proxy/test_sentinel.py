@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mitmproxy.addonmanager import Loader
+from mitmproxy.addons import proxyserver
 from mitmproxy.connection import Client
 from mitmproxy.proxy import context, layer, mode_specs
 from mitmproxy.proxy.layers import modes
+from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode
 from mitmproxy.test import taddons, tflow, tutils
 
 from smtpguard.proxy.entry import Entry, Refusal
+from smtpguard.proxy.moment import NobodyOnDutyError
 from smtpguard.proxy.sentinel import NAME, Guard, Sentinel
 from smtpguard.proxy.services import ClientGone, StopRequested
 from smtpguard.proxy.socks import SmtpSocks
 from tests.proxy.fakes import AllowAll, guard_options
-from tests.proxy.playbook import make_context
+from tests.proxy.playbook import World, make_context
 
 
 class Handler:
@@ -119,6 +123,28 @@ def test_reverse_mode_gets_its_address(hall: Hall) -> None:
     assert handler.layer.context.server.address == ("mx.example", 2500)
 
 
+def test_the_options_say_which_ports_are_smtp(hall: Hall) -> None:
+    hall.guarded(ports=frozenset({2626}))
+
+    assert isinstance(hall.arrive(port=2626).layer, Entry)
+    assert isinstance(hall.arrive(port=25).layer, modes.TransparentProxy)
+
+
+def test_a_session_asks_whoever_is_on_duty_then(hall: Hall) -> None:
+    """A connection may be kept for hours, over any number of reloads."""
+    found = hall.guarded().arrive().layer
+    assert isinstance(found, Entry)
+    decider = found.services.decider
+    assert decider is not None
+    assert decider.connect(found.session) is hall.decider.settings
+    hall.guarded()
+
+    assert decider.connect(found.session) is hall.decider.settings
+    hall.sentinel.off_duty(hall.owner)
+    with pytest.raises(NobodyOnDutyError):
+        decider.connect(found.session)
+
+
 def test_other_ports_are_left_to_mitmproxy(hall: Hall) -> None:
     handler = hall.guarded().arrive(port=443)
 
@@ -202,6 +228,24 @@ def test_a_place_is_free_again_after_a_client_left(hall: Hall) -> None:
     asyncio.run(hall.sentinel.client_disconnected(client_of(first)))
 
     assert isinstance(hall.arrive().layer, Entry)
+
+
+def test_a_client_that_had_to_wait_finds_nobody_on_duty_any_more(hall: Hall) -> None:
+    """The rules went away meanwhile: it must not be let in under the old ones."""
+    hall.guarded(max_connections_per_network=1)
+    first, second = hall.arrive(), hall.proxyserver.arrive()
+
+    async def scene() -> None:
+        waiting = asyncio.create_task(hall.sentinel.client_connected(client_of(second)))
+        while not hall.sentinel.registry._waiting:
+            await asyncio.sleep(0)
+        hall.sentinel.off_duty(hall.owner)
+        await hall.sentinel.client_disconnected(client_of(first))
+        await waiting
+
+    asyncio.run(scene())
+    assert client_of(second).error == "smtpguard has no rules to judge by"
+    assert not isinstance(second.layer, Entry)
 
 
 def test_trusted_clients_are_not_counted_by_network(hall: Hall) -> None:
@@ -310,6 +354,26 @@ def test_smtp_behind_socks_is_refused_if_it_cannot_be_judged(
     assert handler.layer.context.layers == [handler.layer, taken]
 
 
+@pytest.mark.parametrize("on_duty", [True, False])
+def test_the_log_of_a_fault_behind_socks_shows_no_address(
+    hall: Hall, on_duty: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is known of what may be shown while nobody is on duty."""
+    handler = hall.guarded(log_addresses="none").arrive("socks5")
+    assert isinstance(handler.layer, SmtpSocks)
+
+    def broken(_: object) -> None:
+        if not on_duty:
+            hall.sentinel.off_duty(hall.owner)
+        raise ValueError("<anna@d.example>")
+
+    hall.decider.trusted = broken  # type: ignore[method-assign, assignment]
+    assert isinstance(handler.layer._enter(handler.layer.context), Refusal)
+
+    assert "ValueError: <hidden>" in caplog.text
+    assert "anna" not in caplog.text
+
+
 def test_socks_clients_come_in_before_any_guard_and_get_no_smtp(hall: Hall) -> None:
     handler = hall.arrive("socks5")
     assert isinstance(handler.layer, SmtpSocks)
@@ -327,18 +391,43 @@ def test_smtp_by_connect_is_refused(hall: Hall, port: int, status: int | None) -
     assert (flow.response.status_code if flow.response else None) == status
 
 
-@pytest.mark.parametrize(("port", "status"), [(25, 403), (80, None)])
+@pytest.mark.parametrize(("port", "refused"), [(25, True), (80, False)])
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 def test_http_to_a_port_that_is_smtp_is_refused(
-    hall: Hall, method: bytes, port: int, status: int | None
+    hall: Hall, method: bytes, port: int, refused: bool
 ) -> None:
     """A body of SMTP commands is a mail to a server that overlooks the header."""
     flow = tflow.tflow(req=tutils.treq(method=method, port=port))
-    flow.request.stream = True
     hall.sentinel.requestheaders(flow)
+    hall.sentinel.requestheaders(flow)  # another addon may have killed it already
 
-    assert (flow.response.status_code if flow.response else None) == status
-    assert flow.request.stream is (status is None)
+    assert bool(flow.error) is refused
+    assert flow.response is None
+
+
+@pytest.mark.parametrize("stream", [None, "1"], ids=["collected", "streamed"])
+@pytest.mark.parametrize(
+    "length", ["Content-Length: 1000000", "Transfer-Encoding: chunked"]
+)
+def test_no_body_reaches_a_port_that_is_smtp(
+    hall: Hall, stream: str | None, length: str
+) -> None:
+    """mitmproxy's own layer: it streams large bodies before anybody sees them."""
+    options = hall.tctx.options
+    proxyserver.Proxyserver().load(Loader(hall.tctx.master))
+    options.stream_large_bodies = stream
+    made = make_context(server_open=False)
+    made.options = options
+    world = World(made)
+    world.is_partial = True
+    world.handlers["requestheaders"] = hall.sentinel.requestheaders
+    world.start(HttpLayer(made, HTTPMode.regular))
+    head = f"POST http://mail.example:25/ HTTP/1.1\r\nHost: mail.example:25\r\n{length}"
+    world.receive(made.client, head.encode() + b"\r\n\r\n")
+    world.receive(made.client, b"10\r\nMAIL FROM:<a@b>\n\r\n")
+
+    assert world.opened == []
+    assert world.is_closed(made.client)
 
 
 # -- options of others -----------------------------------------------------------------

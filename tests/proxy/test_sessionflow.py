@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mitmproxy.proxy import commands
@@ -24,10 +25,11 @@ from tests.proxy.playbook import Clock, make_context
 class Told:
     """A session's flow and who was told what."""
 
-    def __init__(self, tmp: Path, heard: Iterable[str]) -> None:
+    def __init__(self, tmp: Path, heard: Iterable[str], **options: Any) -> None:
         self.recorders: list[FakeRecorder] = []
         self.dialogue = FakeDialogue(lambda event: [])
         services = new_services(tmp, Clock(), heard=heard, recorders=self.recorders)
+        services = replace(services, options=replace(services.options, **options))
         self.ends = 0
         self.session = SessionFlow(
             make_context(), self.dialogue.as_dialogue(), services, self._end
@@ -156,6 +158,19 @@ def test_the_transcript_waits_until_it_is_worth_it(tmp_path: Path) -> None:
     assert told.session.update()
 
 
+def test_records_of_many_recipients_are_not_kept_without_end(tmp_path: Path) -> None:
+    """Recipients are what a record is for: what has no room for them is not kept."""
+    told = Told(tmp_path, ["smtp_end"])
+    rcpt_to = ({"address": "b@example.org"},) * (KEPT_ROWS // 4 - 20)
+    many = replace(ended_record(), rcpt_to=rcpt_to, trace=({"n": 1},) * 25)
+    for _ in range(6):
+        told.session.transaction(many)
+    told.session.transaction(replace(ended_record(), rcpt_to=()))
+
+    records = told.session.records
+    assert records == [many] * 3 + [replace(many, trace=(), report={})]
+
+
 @pytest.mark.parametrize("heard", [HEARD, []], ids=["heard", "unheard"])
 def test_a_fault_in_the_record_costs_the_record_alone(
     tmp_path: Path, heard: list[str], caplog: pytest.LogCaptureFixture
@@ -167,3 +182,20 @@ def test_a_fault_in_the_record_costs_the_record_alone(
 
     assert told.ends == 1
     assert "flow not complete" in caplog.text
+
+
+def test_the_log_of_a_fault_in_the_record_shows_no_address(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told(tmp_path, HEARD, log_addresses="none")
+
+    def broken(*_: object) -> None:
+        raise ValueError("<anna@d.example>")
+
+    monkeypatch.setattr(told.recorder, "transaction", broken)
+    told.session.transaction(ended_record())
+
+    assert "ValueError: <hidden>" in caplog.text
+    assert "anna" not in caplog.text

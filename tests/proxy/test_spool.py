@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 from collections.abc import Iterator
@@ -115,15 +116,36 @@ def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_the_oserror_it_is(small: FileSpool) -> None:
-    full_disk = Path("/dev/full")
-    if not full_disk.exists():
-        pytest.skip("no /dev/full here")
     small.write(b"a" * 20)
     assert small._file is not None
-    with full_disk.open("wb", buffering=0) as full:
+    with Path("/dev/full").open("wb", buffering=0) as full:
         os.dup2(full.fileno(), small._file.fileno())
     with pytest.raises(OSError, match="No space left"):
         small.write(b"b")
+
+
+def test_a_message_that_cannot_move_to_a_full_disk_leaves_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = Budget(left=1000)
+    made = FileSpool(str(tmp_path), budget, 10)
+    made.write(b"a" * 10)
+    files: list[BinaryIO] = []
+
+    def full(file: BinaryIO, _: bytes) -> None:
+        files.append(file)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "_write_all", full)
+        with pytest.raises(OSError, match="No space left"):
+            made.write(b"b" * 10)
+    assert [file.closed for file in files] == [True]
+    assert bytes(made.view()) == b"a" * 10
+    assert budget.left == 990
+    made.close()
+
+    assert budget.left == 1000
 
 
 def test_a_file_that_was_cut_is_an_error_not_a_shorter_mail(small: FileSpool) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mitmproxy import certs
 from mitmproxy.addons import tlsconfig
 from mitmproxy.connection import Server
 from mitmproxy.proxy import context
@@ -149,6 +150,28 @@ def test_webpki_refuses_what_does_not_fit(
     pem = authority.issue("mx.example", days=days, file="unfit.pem")
     with pytest.raises(SSL.Error, match="certificate verify failed"):
         shake(ours, server_peer(pem))
+
+
+@pytest.mark.parametrize(
+    ("issued", "verified"),
+    [
+        ("*.mail.example", "ok"),
+        ("m*.mail.example", "hostname mismatch"),
+        ("*x.mail.example", "hostname mismatch"),
+    ],
+)
+def test_a_wildcard_stands_for_a_whole_label(
+    mitm: taddons.context,
+    session: context.Context,
+    authority: Authority,
+    issued: str,
+    verified: str,
+) -> None:
+    """RFC 9525 6.3: no certificate for ``m*`` is one for ``mx``."""
+    ours = offered(session, policy(), "mx.mail.example")
+    shake(ours, server_peer(authority.issue(issued, file="wildcard.pem")))
+
+    assert verify_text(ours) == verified
 
 
 def test_webpki_without_a_name_is_refused_before_it_begins(
@@ -298,8 +321,6 @@ def test_nothing_is_minted_where_the_rules_name_a_file(
 def test_without_a_file_the_upstreams_names_are_minted(
     mitm: taddons.context, session: context.Context, authority: Authority
 ) -> None:
-    from mitmproxy import certs
-
     pem = authority.issue("real-name.example").read_bytes()
     session.server.certificate_list = [certs.Cert.from_pem(pem)]
     session.client.sni = "asked.example"
@@ -317,6 +338,46 @@ def test_a_client_without_a_name_gets_the_destinations(
     served(session, policy(), peer)
 
     assert "198.51.100.9" in names(peer)
+
+
+def minted(cache: ContextCache, settings: ClientTls, **session: object) -> SSL.Context:
+    """Return the context of a session that differs in what is named."""
+    made = make_context(server_open=False)
+    made.client.sni = str(session.get("sni", "mx.example"))
+    made.server.address = ("198.51.100.9", int(str(session.get("port", 25))))
+    made.client.sockname = (str(session.get("sockname", "198.51.100.1")), 25)
+    if "upstream" in session:
+        pem = Path(str(session["upstream"])).read_bytes()
+        made.server.certificate_list = [certs.Cert.from_pem(pem)]
+    offer = TlsData(made.client, made)
+    TlsPolicy(lambda: Settings(client_tls=settings), cache).client(offer)
+    assert offer.ssl_conn is not None
+    return offer.ssl_conn.get_context()
+
+
+@pytest.mark.parametrize(
+    "differs",
+    [
+        {"sni": "other.example"},
+        {"sockname": "198.51.100.2"},
+        {"port": 465},
+        {"upstream": ""},
+        {"min_version": "1.3"},
+    ],
+    ids=lambda differs: next(iter(differs)),
+)
+def test_a_minted_context_is_shared_by_sessions_that_are_alike_in_all(
+    mitm: taddons.context, authority: Authority, differs: dict[str, object]
+) -> None:
+    """Its names come from all of this: another session would get the wrong ones."""
+    if "upstream" in differs:
+        differs = {"upstream": authority.folder / "mx.example.pem"}
+    cache = ContextCache()
+    first = minted(cache, ClientTls())
+    assert minted(cache, ClientTls()) is first
+    version = ClientTls(min_version=str(differs.pop("min_version", "1.2")))
+
+    assert minted(cache, version, **differs) is not first
 
 
 def test_names_that_cannot_be_copied_do_not_break_the_handshake(

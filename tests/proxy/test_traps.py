@@ -212,7 +212,7 @@ def test_a_session_whose_addon_went_away_relays_no_message_unread(
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("rules", b"421 4.3.0 "),
+        ("rules", b"421 4.3.2 "),
         ("dialogue", b"421 4.3.0 "),
         ("nobody", b"421 4.3.2 "),
         ("smtp_start", b"421 4.3.2 "),
@@ -578,8 +578,11 @@ def unread(raw: socket.socket) -> int:
     return waiting
 
 
-def test_an_endless_client_hello_is_refused_and_costs_little(gateway: Gateway) -> None:
-    """2 MiB of it took mitmproxy 2.7 s, in which nobody else was served."""
+def test_an_endless_client_hello_is_refused_at_its_bound(gateway: Gateway) -> None:
+    """2 MiB of it took mitmproxy 2.7 s, in which nobody else was served.
+
+    What is read up to the bound costs linear time (``test_hello``).
+    """
     record = b"\x16\x03\x01\x03\xe8" + b"\x01\x00\xff\xf0" + bytes(996)
     with connected(gateway) as raw:
         assert raw.recv(1000).startswith(b"220 ")
@@ -588,13 +591,10 @@ def test_an_endless_client_hello_is_refused_and_costs_little(gateway: Gateway) -
             pass
         raw.sendall(b"STARTTLS\r\n")
         assert raw.recv(1000).startswith(b"220 ")
-        began = time.monotonic()
         push(raw, record + (b"\x16\x03\x01\x03\xe8" + bytes(1000)) * 100, 2 * MIB)
         heard = read_all(raw)
-        took = time.monotonic() - began
 
     assert heard == b""
-    assert took < 1
     assert "ClientHello is longer than 65536 octets" in gateway.log
     assert serves(gateway)
 

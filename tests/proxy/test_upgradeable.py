@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands, events, layer
+from OpenSSL import SSL
 
 from smtpguard.proxy.starttls import StartTls, StartTlsCompleted
 from smtpguard.proxy.upgradeable import Phase
@@ -105,6 +106,23 @@ def test_closing_for_writing_alone_leaves_reading_open(bench: Bench) -> None:
     bench.world.receive(bench.context.client, b"still here")
 
     assert bench.probe.data(bench.context.client) == b"still here"
+
+
+def test_an_encryption_that_cannot_be_ended_keeps_no_connection_open(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL refuses close_notify after some errors, and in the middle of others."""
+    client = bench.context.client
+    bench.secure_client(client_peer())
+
+    def refuse() -> bool:
+        raise SSL.Error([("SSL routines", "", "shutdown while in init")])
+
+    monkeypatch.setattr(bench.client.tls, "shutdown", refuse)
+    bench.do(commands.CloseConnection(client))
+
+    assert bench.world.is_closed(client)
+    assert bench.client.phase is Phase.CLOSED
 
 
 def test_large_data_leaves_in_one_piece(bench: Bench) -> None:

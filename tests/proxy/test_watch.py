@@ -56,6 +56,19 @@ def test_the_same_size_at_another_time_is_a_change(file: Path) -> None:
     assert watch.look()
 
 
+def test_another_file_of_the_same_size_and_time_is_a_change(file: Path) -> None:
+    """A deployment may keep the times of what it copies (cp -p, tar, rsync)."""
+    found = file.stat()
+    watch = watching(str(file))
+    other = file.with_name("new.yaml")
+    other.write_text("two")
+    os.utime(other, ns=(found.st_atime_ns, found.st_mtime_ns))
+    other.replace(file)
+    assert (file.stat().st_mtime_ns, file.stat().st_size) == (found.st_mtime_ns, 3)
+
+    assert [watch.look() for _ in range(3)] == [False, True, False]
+
+
 def test_a_file_that_went_away_is_a_change(file: Path) -> None:
     watch = watching(str(file))
     file.unlink()

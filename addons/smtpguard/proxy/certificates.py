@@ -7,21 +7,21 @@ the administrator would not see the fault.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mitmproxy.net import tls as net_tls
-from OpenSSL import SSL
-
-from smtpguard.proxy.tlsfacts import reason
 from smtpguard.proxy.upgrade import TlsRefusedError
+from smtpguard.proxy.watch import MISSING, state_of
+from smtpguard.tlscontext import UnusableError, with_certificate
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
+
+    from OpenSSL import SSL
+
+    from smtpguard.tlscontext import ContextKind
 
 
 MAX_CONTEXTS = 256
@@ -29,16 +29,6 @@ MAX_CONTEXTS = 256
 MAX_AGE = 6 * 3600.0
 """Seconds after which a context is made anew, and with it the key of its session
 tickets: who steals it later can read less of what went before."""
-
-_VERSIONS = {
-    "1.0": net_tls.Version.TLS1,
-    "1.1": net_tls.Version.TLS1_1,
-    "1.2": net_tls.Version.TLS1_2,
-    "1.3": net_tls.Version.TLS1_3,
-}
-OP_LEGACY_SERVER_CONNECT = 0x4
-"""SSL_OP_LEGACY_SERVER_CONNECT: servers without RFC 5746, where nothing is verified."""
-_OLD = frozenset({"1.0", "1.1"})
 
 
 class ContextCache:
@@ -62,73 +52,19 @@ class ContextCache:
         return made
 
 
-@dataclass(frozen=True, slots=True)
-class ContextKind:
-    """What two contexts must have in common to be one."""
-
-    server: bool
-    """True for the client's leg, where we are the server."""
-    min_version: str
-    """``1.0`` to ``1.3``."""
-    ciphers: str
-    """In OpenSSL's syntax; "" for OpenSSL's own choice."""
-    lenient: bool = False
-    """Nothing is verified and the alternative is clear text: weak keys are taken."""
-
-
-def new_context(kind: ContextKind) -> SSL.Context:
-    """Make a context without a certificate and without trust anchors."""
-    method = SSL.TLS_SERVER_METHOD if kind.server else SSL.TLS_CLIENT_METHOD
-    context = SSL.Context(method)
-    context.set_min_proto_version(_VERSIONS[kind.min_version].value)
-    context.set_options(net_tls.DEFAULT_OPTIONS | SSL.OP_NO_RENEGOTIATION)
-    context.set_cipher_list(_ciphers(kind).encode("ascii"))
-    # Tickets resume sessions without any memory of ours.
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    if net_tls.log_master_secret is not None:
-        context.set_keylog_callback(net_tls.log_master_secret)
-    if kind.lenient:
-        context.set_options(OP_LEGACY_SERVER_CONNECT)
-    return context
-
-
-def _ciphers(kind: ContextKind) -> str:
-    if kind.ciphers:
-        return kind.ciphers
-    if kind.min_version in _OLD:
-        # OpenSSL 3 has no TLS 1.0 and 1.1 above this level.
-        return "DEFAULT:@SECLEVEL=0"
-    return "DEFAULT:@SECLEVEL=1" if kind.lenient else "DEFAULT"
-
-
 def own_context(cache: ContextCache, path: str, kind: ContextKind) -> SSL.Context:
     """Return a context with certificate, chain and key of a PEM file as it is now.
 
     Raises:
-        TlsRefusedError: the file cannot be read, or holds no certificate and key that
-            fit together.
+        TlsRefusedError: the file is of no use (``tlscontext.with_certificate``).
     """
+    found = state_of(path)
     try:
-        found = os.stat(path)  # noqa: PTH116 - once a handshake
-    except OSError as error:
-        raise TlsRefusedError(
-            f"certificate {path}: {error.strerror or error}"
-        ) from error
-    key = (path, found.st_mtime_ns, found.st_size, found.st_ino, kind)
-    return cache.get(key, lambda: _load(path, kind))
-
-
-def _load(path: str, kind: ContextKind) -> SSL.Context:
-    context = new_context(kind)
-    # An encrypted key would have OpenSSL ask on the terminal and wait.
-    context.set_passwd_cb(lambda *_: b"")
-    try:
-        context.use_certificate_chain_file(path)
-        context.use_privatekey_file(path)
-        context.check_privatekey()
-    except SSL.Error as error:
-        raise TlsRefusedError(f"certificate {path}: {reason(error)}") from error
-    return context
+        if found == MISSING:
+            return with_certificate(path, kind)  # which says why; nothing is kept
+        return cache.get((path, found, kind), lambda: with_certificate(path, kind))
+    except UnusableError as error:
+        raise TlsRefusedError(f"certificate {path}: {error}") from error
 
 
 def pick(certificates: tuple[tuple[str, str], ...], name: str) -> str:

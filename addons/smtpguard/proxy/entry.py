@@ -20,6 +20,7 @@ from mitmproxy import connection
 from mitmproxy.proxy import commands, context, events, layer, mode_specs
 from mitmproxy.proxy.layers import tcp
 
+from smtpguard.model.addresses import parse_ip
 from smtpguard.model.session import SessionFacts
 from smtpguard.model.settings import Settings
 from smtpguard.proxy import hooks, stack
@@ -31,8 +32,6 @@ from smtpguard.wire import replies
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from smtpguard.model.decider import Decider
     from smtpguard.model.reply import Reply
     from smtpguard.proxy.layer import SmtpLayer
@@ -150,7 +149,14 @@ class Entry(layer.Layer):
             reason = "nobody answers for the rules (smtp_start)"
             yield from self._refuse(replies.UPSTREAM_UNREACHABLE, reason)
             return
-        if self._to_be_tunnelled(decider):
+        try:
+            tunnelled = self._to_be_tunnelled(decider)
+        except Exception as error:  # noqa: BLE001 - whatever it is: nobody is served
+            yield from self._failed("rules failed:", error)
+            reason = "the rules could not be asked"
+            yield from self._refuse(replies.UPSTREAM_UNREACHABLE, reason)
+            return
+        if tunnelled:
             yield commands.Log(
                 f"not inspected: session {self.session.id} to "
                 f"{self.session.destination[0]} port {self.session.destination[1]} "
@@ -228,30 +234,36 @@ class Entry(layer.Layer):
     def _abort(self, error: Exception) -> layer.CommandGenerator[None]:
         """End a connection whose layers are broken; they are not asked any more."""
         self._over = True
-        yield commands.Log(f"SMTP connection failed: {describe(error)}", ERROR)
-        for part in self._farewell(error):
-            yield from part
-        self.end()
-
-    def _farewell(self, error: Exception) -> Iterator[list[commands.Command]]:
-        """Yield what can still be said, part by part: each one may raise as well."""
-        last_words = INTERNAL_ERROR.to_octets()
-        try:
-            if self._stack is not None:
-                yield list(self._stack.client.send_data(last_words))
-            elif self._child is None:
-                yield [commands.SendData(self.context.client, last_words)]
-        except Exception:  # noqa: BLE001, S110 - it is broken, that is why we are here
-            pass
-        try:
-            if self.smtp is not None:
-                yield list(self.smtp.abandon(error))
-        except Exception:  # noqa: BLE001, S110
-            pass
+        yield from self._failed("SMTP connection failed:", error)
+        yield from self._as_far_as_it_goes(self._last_words())
+        if self.smtp is not None:
+            yield from self._as_far_as_it_goes(self.smtp.abandon(error))
+            yield from self._as_far_as_it_goes(self.smtp.end(error))
         # Once only: a second CloseConnection cancels mitmproxy's cleaning up.
         for conn in (self.context.client, self.context.server):
             if conn.state is not connection.ConnectionState.CLOSED:
-                yield [commands.CloseConnection(conn)]
+                yield commands.CloseConnection(conn)
+        self.end()
+
+    def _last_words(self) -> layer.CommandGenerator[None]:
+        octets = INTERNAL_ERROR.to_octets()
+        if self._stack is not None:
+            yield from self._stack.client.send_data(octets)
+        elif self._child is None and self.session.destination[1] != IMPLICIT_PORT:
+            yield commands.SendData(self.context.client, octets)
+
+    def _as_far_as_it_goes(
+        self, part: layer.CommandGenerator[None]
+    ) -> layer.CommandGenerator[None]:
+        """Do what broken layers can still do; what they say before a fault stands."""
+        try:
+            yield from part
+        except Exception as error:  # noqa: BLE001 - it is broken, that is why we are here
+            yield from self._failed("SMTP connection not ended in order:", error)
+
+    def _failed(self, what: str, error: Exception) -> layer.CommandGenerator[None]:
+        trace = describe(error, self.services.options.log_addresses)
+        yield commands.Log(f"{what} {trace}", ERROR)
 
 
 def _joined(
@@ -352,5 +364,8 @@ def is_loop(context: context.Context) -> bool:
 
 
 def plain_address(address: str) -> str:
-    """Return an address without zone, and IPv4 as IPv4."""
-    return address.partition("%")[0].removeprefix("::ffff:")
+    """Return an address without zone, and IPv4 as IPv4; a name as it is."""
+    try:
+        return str(parse_ip(address))
+    except ValueError:
+        return address

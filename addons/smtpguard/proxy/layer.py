@@ -94,14 +94,10 @@ class SmtpLayer(layer.Layer):
         try:
             if self.ended:
                 yield from self._after_the_end(event)
-            else:
-                yield from self._take(event)
+            elif (take := self._TAKERS.get(type(event))) is not None:
+                yield from take(self, event)
         except Exception as error:  # noqa: BLE001 - two sockets must not stay open
             yield from self.fail(error)
-
-    def _take(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if (take := self._TAKERS.get(type(event))) is not None:
-            yield from take(self, event)
 
     def _start(self, _: events.Start) -> layer.CommandGenerator[None]:
         yield from self._raise(self.session_flow.start())
@@ -155,13 +151,13 @@ class SmtpLayer(layer.Layer):
         answer = self._questions.answered(event.command)
         if answer is None:
             return
+        happened = [answer]
         client = self.context.client
         if Leg.CLIENT not in self._closed and self.services.pacing.was_reset(client):
             # Nobody reads from a leg that is paused or half closed: a reset of it shows
             # up here only, and must be known before the message goes on.
-            yield from self._drive(happenings.Closed(Leg.CLIENT, reset=True))
-        if not self.ended:
-            yield from self._drive(answer)
+            happened.insert(0, happenings.Closed(Leg.CLIENT, reset=True))
+        yield from self._drive(*happened)
 
     def _hello_received(self, event: HelloReceived) -> layer.CommandGenerator[None]:
         yield from self._drive(happenings.HelloReceived(event.name))
@@ -185,24 +181,21 @@ class SmtpLayer(layer.Layer):
 
     def _leg(self, conn: connection.Connection) -> Leg | None:
         """Tell which leg a connection is; None for what is closed or replaced."""
-        if conn is self.context.client:
-            leg = Leg.CLIENT
-        elif conn is self.context.server:
-            leg = Leg.UPSTREAM
-        else:
-            return None
-        return None if leg in self._closed else leg
+        for leg in (Leg.CLIENT, Leg.UPSTREAM):
+            if conn is self._conn(leg) and leg not in self._closed:
+                return leg
+        return None
 
     # -- the dialogue ----------------------------------------------------------------
 
-    def _drive(self, event: happenings.Event) -> layer.CommandGenerator[None]:
-        """Give the dialogue an event, after those that it is still working on."""
-        self._inbox.append(event)
+    def _drive(self, *happened: happenings.Event) -> layer.CommandGenerator[None]:
+        """Give the dialogue events, after those that it is still working on."""
+        self._inbox.extend(happened)
         if self._busy:
             return
         self._busy = True
         try:
-            while self._inbox:
+            while self._inbox and not self.ended:
                 upcoming = self._inbox.popleft()
                 now = self.services.clock()
                 todo = self.dialogue.handle(upcoming, now)
@@ -210,7 +203,9 @@ class SmtpLayer(layer.Layer):
                 yield from self._carry_out(todo)
         finally:
             self._busy = False
-        if not self.ended:
+        if self.ended:
+            yield from self._take_late()
+        else:
             yield from self._alarm.set(self.dialogue.deadline)
 
     def _carry_out(
@@ -245,17 +240,15 @@ class SmtpLayer(layer.Layer):
         self._draining = Drain(self.context.server)
         yield self._draining
 
-    def _pause(self, _: effects.PauseReading) -> layer.CommandGenerator[None]:
+    def _read_or_not(
+        self, effect: effects.PauseReading | effects.ResumeReading
+    ) -> layer.CommandGenerator[None]:
         yield from ()
-        self._client_paused = True
+        self._client_paused = isinstance(effect, effects.PauseReading)
         if Leg.CLIENT not in self._closed:
-            self.services.pacing.pause(self.context.client)
-
-    def _resume(self, _: effects.ResumeReading) -> layer.CommandGenerator[None]:
-        yield from ()
-        self._client_paused = False
-        if Leg.CLIENT not in self._closed:
-            self.services.pacing.resume(self.context.client)
+            pacing = self.services.pacing
+            act = pacing.pause if self._client_paused else pacing.resume
+            act(self.context.client)
 
     def _transaction_ended(
         self, effect: effects.TransactionEnded
@@ -265,7 +258,7 @@ class SmtpLayer(layer.Layer):
         yield from self._raise(self.session_flow.transaction(effect.record))
 
     def _session_ended(self, _: effects.SessionEnded) -> layer.CommandGenerator[None]:
-        yield from self._end()
+        yield from self.end()
 
     def _ask(self, effect: effects.Effect) -> layer.CommandGenerator[None]:
         """Ask about a message or a command.
@@ -325,29 +318,38 @@ class SmtpLayer(layer.Layer):
 
     # -- the end -----------------------------------------------------------------------
 
-    def _end(self, error: str | None = None) -> layer.CommandGenerator[None]:
-        self.ended = True
-        yield from self._raise(self.session_flow.end(error))
+    def end(self, fault: BaseException | None = None) -> layer.CommandGenerator[None]:
+        """Complete the flow, with an error where it is a fault that ends it."""
+        if not self.ended:
+            self.ended = True
+            error = f"smtpguard failed: {type(fault).__name__}" if fault else None
+            yield from self._raise(self.session_flow.end(error))
 
     def _after_the_end(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Take nothing but the completion of the last hooks, and late verdicts.
+        """Take nothing but the completion of the last hooks, and late verdicts."""
+        if not isinstance(event, events.HookCompleted):
+            return
+        if (late := self._questions.answered(event.command)) is not None:
+            self._inbox.append(late)
+            yield from self._take_late()
+        yield from self._raise(self.session_flow.after(event.command))
+
+    def _take_late(self) -> layer.CommandGenerator[None]:
+        """Hand over verdicts that no session waits for any more.
 
         The message's storage is given back then, and a quarantined one is logged.
         """
-        if not isinstance(event, events.HookCompleted):
-            return
-        late = self._questions.answered(event.command)
-        if isinstance(late, happenings.Judged):
-            for effect in self.dialogue.handle(late, self.services.clock()):
-                if isinstance(effect, effects.Log):
-                    yield from self._log(effect)
-        yield from self._raise(self.session_flow.after(event.command))
+        while self._inbox:
+            late = self._inbox.popleft()
+            if isinstance(late, happenings.Judged):
+                for effect in self.dialogue.handle(late, self.services.clock()):
+                    if isinstance(effect, effects.Log):
+                        yield from self._log(effect)
 
     def fail(self, error: BaseException) -> layer.CommandGenerator[None]:
         """End the session because of a fault of ours: 421, both legs closed, logged."""
-        text = f"SMTP session failed: {maillog.describe(error)}"
-        addresses = self.services.options.log_addresses
-        yield commands.Log(maillog.private(text, addresses), ERROR)
+        trace = maillog.describe(error, self.services.options.log_addresses)
+        yield commands.Log(f"SMTP session failed: {trace}", ERROR)
         if Leg.CLIENT not in self._closed:
             yield commands.SendData(self.context.client, INTERNAL_ERROR.to_octets())
         yield from self.abandon(error)
@@ -363,8 +365,8 @@ class SmtpLayer(layer.Layer):
         saved = salvage.break_off(self.dialogue, batch, self._done, INTERNAL_ERROR)
         for effect in saved:
             yield from self._DOERS[type(effect)](self, effect)
-        if not self.ended:
-            yield from self._end(f"smtpguard failed: {type(error).__name__}")
+        yield from self._take_late()
+        yield from self.end(error)
 
     _TAKERS: ClassVar[dict[type[events.Event], Any]] = {
         events.ConnectionClosed: _peer_closed,
@@ -388,8 +390,8 @@ class SmtpLayer(layer.Layer):
         effects.Log: _log,
         effects.OpenUpstream: _open_upstream,
         effects.Pace: _pace,
-        effects.PauseReading: _pause,
-        effects.ResumeReading: _resume,
+        effects.PauseReading: _read_or_not,
+        effects.ResumeReading: _read_or_not,
         effects.SessionEnded: _session_ended,
         effects.StartTls: _start_tls,
         effects.TransactionEnded: _transaction_ended,

@@ -19,7 +19,21 @@ if TYPE_CHECKING:
 type Addresses = Literal["full", "hashed", "none"]
 
 _CODES = re.compile(r"[2-5][0-9]{2}(?: [245]\.[0-9]{1,3}\.[0-9]{1,3}(?![^ ]))?")
-_WORDS = re.compile(r"([\s<>()\[\]{},;:=\"']+)")
+_AT = r"""
+    (?: @ (?: \[ [^\]\s]*+ \]?+                # an address literal,
+            | [\w\\-]*+ (?: \. [\w\\-]++ )*+   # or labels; no full stop of a sentence
+    ) )++
+"""
+_QUOTED = re.compile(
+    rf"""
+    (?<!\\) " (?: [^"\\] | \\. )*+ "   # a quoted local part: it may hold anything,
+    [^\s<>()\[\],;:"@]*+ {_AT}         # and more may follow it
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_WORD = re.compile(rf"([^\s<>()\[\],;:\"@]*+) ({_AT})?+", re.VERBOSE)
+"""A word, with what makes it an address. Both expressions look at no character more
+than a few times, however long a text is."""
 
 
 def line(record: TransactionRecord, addresses: Addresses) -> str:
@@ -71,13 +85,22 @@ def codes(reply: str) -> str:
 def private(text: str, addresses: Addresses) -> str:
     """Return text for the log with each mail address in it as it may be shown.
 
-    An address is what stands around an ``@`` up to the next blank or bracket.
+    An address is a quoted string, or what stands without a blank or bracket, before an
+    ``@``, and the domain after it without the full stop of a sentence. ``=`` is part of
+    a local part, as in those of mailing lists (VERP) and forwarders (SRS, BATV), which
+    hold an address of somebody else.
     """
     if addresses == "full" or "@" not in text:
         return text
-    return "".join(
-        shown(word, addresses) if "@" in word else word for word in _WORDS.split(text)
-    )
+
+    def told(found: re.Match[str]) -> str:
+        local, at = found.groups("")
+        bare = local.lstrip("'")
+        marks = local[: len(local) - len(bare)]
+        return marks + shown(bare + at, addresses) if at else local
+
+    text = _QUOTED.sub(lambda found: shown(found[0], addresses), text)
+    return _WORD.sub(told, text)
 
 
 def printable(text: str) -> str:
@@ -88,9 +111,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in escaped)
 
 
-def describe(error: BaseException) -> str:
+def describe(error: BaseException, addresses: Addresses) -> str:
     """Return a traceback that is safe to log: it may quote what a peer has sent."""
-    lines = "".join(traceback.format_exception(error)).splitlines()
+    text = "".join(traceback.format_exception(error))
+    lines = private(text, addresses).splitlines()
     return "\n".join(printable(line) for line in lines)
 
 

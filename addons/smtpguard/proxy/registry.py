@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import secrets
-from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from smtpguard.model.addresses import parse_ip
 from smtpguard.proxy.certificates import ContextCache
 from smtpguard.proxy.listeners import Listeners
 from smtpguard.proxy.spool import Budget
+from smtpguard.proxy.tally import CAPACITY, Tally
 
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ MAX_DOWNGRADES = 4096
 MAX_WAITING = 64
 """Clients over a limit that may wait for another one to go."""
 WAIT_SECONDS = 1.0
+LOOK_AGAIN_SECONDS = 0.05
+"""Nobody tells when a client of another worker goes."""
 _ID_BITS = 20
 
 
@@ -54,32 +58,40 @@ class Registry:
         self.contexts = ContextCache()
         self.listeners = Listeners()
         self.memory = Budget()
+        self.tally = Tally()
         self.stopping = False
-        self._networks: Counter[str] = Counter()
         self._counted: dict[str, str] = {}
         self._connected: set[str] = set()
         self._next_id = secrets.randbits(_ID_BITS)
+        self._mark = ""
         self._changed: asyncio.Event | None = None
         self._room: asyncio.Event | None = None
         self._waiting = 0
 
+    def share(self, tally: Tally, worker: int) -> None:
+        """Count with other workers; to be called before the first client comes."""
+        self.tally = tally
+        self._mark = chr(ord("g") + worker)
+
     def new_id(self) -> str:
-        """Return a session id: short, unique in this process, rarely met again."""
+        """Return a session id: short, unique in the gateway, rarely met again.
+
+        Hexadecimal; of several workers' each begins with a letter of its own, from g.
+        """
         self._next_id += 1
-        return f"{self._next_id:05x}"
+        return f"{self._mark}{self._next_id:05x}"
 
     def admit(self, client: Client, options: GuardOptions, *, trusted: bool) -> str:
         """Count a new client in; return why it must go, "" if it may stay."""
-        if len(self._counted) >= options.max_connections:
+        if self.tally.total() >= min(options.max_connections, CAPACITY):
             return f"more than {options.max_connections} connections"
         network = "" if trusted else network_of(client.peername[0])
         limit = options.max_connections_per_network
-        if network and self._networks[network] >= limit:
+        if network and self.tally.of(network) >= limit:
             return f"more than {limit} connections from {network}"
         self._counted[client.id] = network
         self._connected.add(client.id)
-        if network:
-            self._networks[network] += 1
+        self.tally.add(network)
         return ""
 
     async def admit_in_time(
@@ -99,7 +111,8 @@ class Registry:
                 while refused:
                     self._room = self._room or asyncio.Event()
                     self._room.clear()
-                    await self._room.wait()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._room.wait(), LOOK_AGAIN_SECONDS)
                     refused = self.admit(client, options, trusted=trusted)
         except TimeoutError:
             pass
@@ -113,11 +126,9 @@ class Registry:
         May be called for any client, and twice.
         """
         self.entries.pop(client.id, None)
-        network = self._counted.pop(client.id, "")
-        if network:
-            self._networks[network] -= 1
-            if not self._networks[network]:
-                del self._networks[network]
+        network = self._counted.pop(client.id, None)
+        if network is not None:
+            self.tally.remove(network)
         self._notify()
 
     def disconnected(self, client: Client) -> None:
@@ -146,11 +157,9 @@ class Registry:
 def network_of(address: str) -> str:
     """Return the network that counts as one client: IPv4 address, IPv6 /64."""
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        found = parse_ip(address)
     except ValueError:
         return address
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
+    if found.version == 6:
         return str(ipaddress.ip_network((found, 64), strict=False))
     return str(found)

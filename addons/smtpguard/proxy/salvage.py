@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 IN_DOUBT = "fault of ours after the final dot"
 REASON = "internal error"
-_PASSED_ON = frozenset({Outcome.RELAYED, Outcome.MODIFIED})
-_TAKEN = _PASSED_ON | {Outcome.QUARANTINED}
+_TAKEN = frozenset({Outcome.RELAYED, Outcome.MODIFIED, Outcome.QUARANTINED})
 """Somebody has the message: who sends it again makes a duplicate."""
 
 type Saved = effects.TransactionEnded | effects.Log
@@ -44,10 +43,15 @@ def break_off(
     """
     tx = dialogue.transaction
     if tx is not None:
-        if not tx.in_doubt and may_be_taken(dialogue, tx):
+        if not tx.in_doubt and may_be_taken(tx):
             tx.in_doubt = IN_DOUBT
         drop_transaction(dialogue, REASON, last)
     unsaid = [*batch[done:], *dialogue.abandon()]
+    for effect in unsaid:
+        if isinstance(effect, effects.AskVerdict):
+            # Nobody was asked, so no verdict will come that gives the storage back.
+            dialogue.judging.pop(effect.transaction.id, None)
+            effect.transaction.close(judging=False)
     saved: list[Saved] = []
     if any(isinstance(e, effects.Send) and e.leg is Leg.CLIENT for e in unsaid):
         # Its record is out, its 250 is not.
@@ -63,18 +67,11 @@ def break_off(
     return saved
 
 
-def may_be_taken(dialogue: Dialogue, tx: Transaction) -> bool:
-    """Whether the upstream may have, or come to have, the whole message."""
-    said, upstream = tx.disposition, dialogue.upstream
-    if upstream is None or tx.dotted_at is None or said is None:
-        return False
-    if said.outcome not in _PASSED_ON:
-        return False
-    if upstream.in_data:
-        # Nothing but the request that ends a message has this deadline.
-        final = tx.dotted_at + dialogue.settings.deadlines.final_reply
-        return upstream.until == final
-    return upstream.usable and upstream.settled and not upstream.mail_open
+def may_be_taken(tx: Transaction) -> bool:
+    """Whether somebody may have, or come to have, the whole message."""
+    said = tx.disposition
+    quarantined = said is not None and said.outcome is Outcome.QUARANTINED
+    return tx.handed_over or quarantined
 
 
 def _records(todo: Sequence[effects.Effect]) -> list[TransactionRecord]:

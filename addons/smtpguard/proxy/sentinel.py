@@ -159,7 +159,9 @@ class Sentinel:
                 )
                 return self._enter(found, session, guard, refused)
         except Exception as error:  # noqa: BLE001 - refused, never relayed
-            logger.error("SMTP client refused: %s", describe(error))  # noqa: TRY400
+            addresses = self._guard.options.log_addresses if self._guard else "none"
+            trace = describe(error, addresses)
+            logger.error("SMTP client refused: %s", trace)  # noqa: TRY400
         del found.layers[1:]
         return entry.Refusal(found, replies.UPSTREAM_UNREACHABLE)
 
@@ -172,13 +174,14 @@ class Sentinel:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Refuse HTTP to a port that is SMTP: its body may be a dialogue, unread.
 
-        Before the request hook: a streamed body would be under way by then.
+        Before the request hook, since a streamed body would be under way by then, and
+        without an answer, for which mitmproxy would read the body to its end first.
         """
         if flow.request.port in self._ports:
             what = f"{flow.request.method} to port {flow.request.port}"
             logger.warning("%s refused: SMTP", printable(what))
-            flow.request.stream = False
-            flow.response = http.Response.make(403, "SMTP is not relayed by HTTP")
+            if flow.killable:
+                flow.kill()
 
     def _guard_on_duty(self) -> Guard | None:
         if self._guard is None or self._faults or self.registry.stopping:

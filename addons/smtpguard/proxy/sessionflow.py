@@ -35,8 +35,8 @@ KEPT_RECORDS = 10_000
 """Transactions of one session that ``smtp_end`` is told of."""
 KEPT_ROWS = 10_000
 """Recipients, parts, findings and trace steps that these records hold together; what
-follows is kept without parts and trace. A step takes 1 to 2 KiB, a mail may have
-thousands."""
+does not fit is kept without parts and trace, and after what does not fit even so
+nothing more is. A step takes 1 to 2 KiB, a mail may have thousands."""
 UNRECORDED = 64
 """Lines that wait in the transcript until the flow is brought up to date: one flow
 message for many lines, and no more memory than a mail's dialogue needs."""
@@ -55,8 +55,11 @@ class SessionFlow:
         self.flow = tcp.TCPFlow(context.client, context.server, live=True)
         self.records: list[TransactionRecord] = []
         self._rows = 0
+        self._full = False
+        """Nothing more is kept for ``smtp_end``."""
         self._dialogue = dialogue
         self._heard = services.heard
+        self._addresses = services.options.log_addresses
         self._recorder = services.make_recorder(self.flow, services.options)
         self._on_end = on_end
         self._last_hook: commands.StartHook | None = None
@@ -84,13 +87,18 @@ class SessionFlow:
 
     def _keep(self, record: TransactionRecord) -> None:
         """Keep a record for ``smtp_end``, cut down once there are many."""
-        if len(self.records) >= KEPT_RECORDS:
+        self._full = self._full or len(self.records) >= KEPT_RECORDS
+        if self._full:
             return
+        recipients = len(record.rcpt_to)
         lists = (value for value in record.report.values() if isinstance(value, list))
-        rows = len(record.trace) + sum(len(value) for value in lists)
+        rows = recipients + len(record.trace) + sum(len(value) for value in lists)
         if self._rows + rows > KEPT_ROWS:
-            rows, record = 0, replace(record, trace=(), report={})
-        self._rows += rows + len(record.rcpt_to)
+            rows, record = recipients, replace(record, trace=(), report={})
+        if self._rows + rows > KEPT_ROWS:
+            self._full = True
+            return
+        self._rows += rows
         self.records.append(record)
 
     def end(self, error: str | None = None) -> commands.StartHook | None:
@@ -136,5 +144,6 @@ class SessionFlow:
         try:
             return part()
         except Exception as error:  # noqa: BLE001
-            logger.error("flow not complete: %s", describe(error))  # noqa: TRY400
+            trace = describe(error, self._addresses)
+            logger.error("flow not complete: %s", trace)  # noqa: TRY400
             return None

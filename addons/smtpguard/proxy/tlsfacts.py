@@ -1,4 +1,4 @@
-"""What can be asked of OpenSSL after a handshake or an error, as text for records.
+"""What can be asked of OpenSSL after a handshake, as text for records.
 
 The few places that reach into pyOpenSSL's private binding stand here (mitmproxy does
 the same): it has no public way to ask for a verification result.
@@ -30,13 +30,6 @@ def verify_text(ssl_connection: SSL.Connection) -> str:
         return "ok"
     text = SSL._lib.X509_verify_cert_error_string(result)  # type: ignore[attr-defined]  # noqa: SLF001
     return str(SSL._ffi.string(text).decode("ascii", "backslashreplace"))  # type: ignore[attr-defined]  # noqa: SLF001
-
-
-def reason(error: SSL.Error) -> str:
-    """Return the reasons of an OpenSSL error, which hold no octets of a peer."""
-    if error.args and isinstance(error.args[0], list) and error.args[0]:
-        return ", ".join(dict.fromkeys(str(entry[-1]) for entry in error.args[0]))
-    return type(error).__name__
 
 
 _POINTER = SSL._ffi.new("char **")  # type: ignore[attr-defined]  # noqa: SLF001

@@ -15,16 +15,11 @@ import certifi
 from mitmproxy import ctx
 from OpenSSL import SSL
 
-from smtpguard.proxy.certificates import (
-    ContextCache,
-    ContextKind,
-    new_context,
-    own_context,
-    pick,
-)
+from smtpguard.proxy.certificates import ContextCache, own_context, pick
 from smtpguard.proxy.minting import mint, use_minted
 from smtpguard.proxy.tlsfacts import is_address
 from smtpguard.proxy.upgrade import TlsRefusedError
+from smtpguard.tlscontext import ContextKind, new_context
 
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from OpenSSL import SSL
 
 from smtpguard.model.session import TlsFacts
 from smtpguard.proxy.hello import MAX_OCTETS
-from smtpguard.proxy.tlsfacts import is_address, reason, unread, unsent, verify_text
+from smtpguard.proxy.tlsfacts import is_address, unread, unsent, verify_text
 from smtpguard.proxy.upgrade import (
     ContinueTls,
     Provide,
@@ -30,6 +30,7 @@ from smtpguard.proxy.upgrade import (
     StartTlsCompleted,
     TlsRefusedError,
 )
+from smtpguard.tlscontext import reason
 
 
 if TYPE_CHECKING:
