@@ -211,7 +211,7 @@ def ratios(found: Sequence[Measurement]) -> list[Ratio]:
     by_place = {(m.round, m.case, m.way): m.result for m in found}
     turns = sorted({m.round for m in found})
     answers = []
-    names: tuple[WayName, ...] = ("addon", "run")
+    names: tuple[WayName, ...] = ("addon", "run", "workers")
     for way in names:
         for bar in BARS:
             pairs = [

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RULES = Path(__file__).with_name("rules.yaml")
 SCRIPT = ROOT / "addons" / "smtpguard.py"
 
-type WayName = Literal["direct", "tcp", "tls", "addon", "run"]
+type WayName = Literal["direct", "tcp", "tls", "addon", "run", "workers"]
 
 ONE_NETWORK = (
     *("--set", "smtpguard_max_connections=1000"),
@@ -89,8 +89,12 @@ def _run(_program: str, port: int, sink: int, confdir: Path) -> list[str]:
     return [
         *(sys.executable, "-c", start_cli, "run", "--rules", str(RULES)),
         *("--mode", f"reverse:tcp://127.0.0.1:{sink}@127.0.0.1:{port}"),
-        *("--set", f"confdir={confdir}", *INSECURE, *ONE_NETWORK),
+        *("--confdir", str(confdir), *INSECURE, *ONE_NETWORK),
     ]
+
+
+def _workers(program: str, port: int, sink: int, confdir: Path) -> list[str]:
+    return [*_run(program, port, sink, confdir), "--workers", "0"]
 
 
 WAYS: dict[WayName, Way] = {
@@ -115,6 +119,15 @@ WAYS: dict[WayName, Way] = {
             False,
             _run,
             ("addons/smtpguard.py", "addons/smtpguard/cli*"),
+            READY,
+        ),
+        Way(
+            "workers",
+            "the same, a worker a processor",
+            "starttls",
+            False,
+            _workers,
+            ("addons/smtpguard.py", "addons/smtpguard/supervisor.py"),
             READY,
         ),
     )

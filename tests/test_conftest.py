@@ -18,6 +18,9 @@ import pytest
 @pytest.mark.real
 def test_with_a_server(): pytest.skip("no server here")
 """
+WITH_CORPORA = """
+def test_with_corpora(shared): pass
+"""
 ORDERED = """
 import pytest
 
@@ -57,6 +60,23 @@ def test_missing_server_is_a_failure_where_real_servers_are_required(
     done = run(tmp_path, SKIPPING, SMTPGUARD_REQUIRE_REAL=required)
     assert done.returncode == status, done.stdout + done.stderr
     assert "no server here" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("required", "outcome"), [("0", "1 skipped"), ("1", "1 error")]
+)
+def test_missing_corpora_are_a_failure_where_real_servers_are_required(
+    tmp_path: Path, required: str, outcome: str
+) -> None:
+    done = run(
+        tmp_path,
+        WITH_CORPORA,
+        SMTPGUARD_REQUIRE_REAL=required,
+        SMTPGUARD_SHARED=str(tmp_path / "none"),
+    )
+    assert done.returncode == int(required), done.stdout + done.stderr
+    assert outcome in done.stdout
+    assert "missing: corpora; set SMTPGUARD_SHARED" in done.stdout
 
 
 def test_fast_tests_run_first_and_real_servers_last(tmp_path: Path) -> None:

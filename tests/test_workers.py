@@ -7,6 +7,7 @@ import smtplib
 import socket
 import ssl
 import threading
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from smtpguard.demoupstream import Upstream
-from smtpguard.workers import Setup
+from smtpguard.workers import COLLECT_AFTER, Setup
 from tests.commands import run, start, wait_for
 
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 RULES = """\
@@ -72,17 +73,26 @@ def rules(tmp_path: Path) -> Path:
 class Worker:
     """A gateway in a process of its own, before one upstream."""
 
-    def __init__(self, folder: Path, rules: Path, upstream: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rules: object,
+        upstream: int,
+        *more: str,
+        save: str = "",
+        mode: str = "",
+    ) -> None:
         self.log_file = folder / "log"
-        self.recording = folder / "mail.mitm"
+        self.recording = Path(save) if save else folder / "mail.mitm"
         self.confdir = folder / "conf"
         self.process: subprocess.Popen[bytes] = start(
             "run",
             *("--rules", str(rules)),
-            *("--mode", f"reverse:tcp://127.0.0.1:{upstream}@127.0.0.1:0"),
+            *("--mode", mode or f"reverse:tcp://127.0.0.1:{upstream}@127.0.0.1:0"),
             *("--confdir", str(self.confdir)),
             *("--set", "smtpguard_name=mx.test"),
             *("-w", str(self.recording)),
+            *more,
             output=self.log_file,
         )
 
@@ -109,10 +119,26 @@ def upstream(tmp_path: Path) -> Iterator[Upstream]:
 @pytest.fixture
 def worker(tmp_path: Path, rules: Path, upstream: Upstream) -> Iterator[Worker]:
     made = Worker(tmp_path, rules, upstream.port)
-    yield made
-    if made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+    with ended(made):
+        yield made
+
+
+@contextmanager
+def ended(worker: Worker) -> Iterator[None]:
+    """Leave no process behind."""
+    try:
+        yield
+    finally:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.process.wait()
+
+
+def send(worker: Worker) -> None:
+    """Send one mail over STARTTLS."""
+    with smtplib.SMTP("127.0.0.1", worker.port(), "c.test", 10) as client:
+        client.starttls(context=trusting(worker.confdir))
+        client.sendmail("a@x.test", ["b@demo.test"], MAIL)
 
 
 def trusting(confdir: Path) -> ssl.SSLContext:
@@ -146,43 +172,127 @@ def test_it_relays_under_tls_records_and_ends_on_sigterm(
     assert "relayed" in replayed.stdout
 
 
-def test_sigterm_lets_a_mail_that_is_under_way_come_to_its_end(
-    tmp_path: Path, rules: Path
+def test_mail_goes_on_when_the_recording_cannot(
+    tmp_path: Path, rules: Path, upstream: Upstream
 ) -> None:
-    """contract 3, stop: replies in flight are awaited."""
-    asked, go_on = threading.Event(), threading.Event()
+    """contract 9: it is told once, and by the exit status."""
+    worker = Worker(tmp_path, rules, upstream.port, save="/dev/full")
+    with ended(worker):
+        for _ in range(3):
+            send(worker)
+        assert worker.end() == 2
+    assert [one.content for one in upstream.arrived] == [MAIL] * 3
+    told = [line for line in worker.log().splitlines() if "recorded" in line]
+    assert len(told) == 2
+    assert told[0].endswith(
+        "sessions are not recorded, mail goes on: /dev/full: No space left on device"
+    )
+    assert told[1].endswith("sessions that were not recorded: 3")
+    assert "Traceback" not in worker.log()
 
-    class Slow(Upstream):
-        async def handle_DATA(self, *arguments: Any) -> str:
-            asked.set()
-            await asyncio.to_thread(go_on.wait)
-            return await super().handle_DATA(*arguments)
 
-    with Slow(tmp_path) as upstream:
-        worker = Worker(tmp_path, rules, upstream.port)
-        try:
+def test_a_tilde_is_ones_home_in_rules_and_confdir(
+    tmp_path: Path, rules: Path, monkeypatch: pytest.MonkeyPatch, upstream: Upstream
+) -> None:
+    """A shell leaves it as it is behind an equals sign."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    name = f"~/{rules.name}"
+    worker = Worker(tmp_path, name, upstream.port, "--confdir=~/conf")
+    with ended(worker):
+        send(worker)
+        assert worker.end() == 0
+    assert len(upstream.arrived) == 1
+
+
+def test_garbage_is_looked_for_as_rarely_as_mail_needs_it(
+    tmp_path: Path, rules: Path, upstream: Upstream
+) -> None:
+    script = tmp_path / "told.py"
+    script.write_text(
+        "import gc\ndef running():\n    print('collects after', gc.get_threshold())\n"
+    )
+    worker = Worker(tmp_path, rules, upstream.port, "--set", f"scripts={script}")
+    with ended(worker):
+        worker.port()
+        assert worker.end() == 0
+    assert f"collects after {COLLECT_AFTER}" in worker.log()
+
+
+class Slow(Upstream):
+    """Answers a message when it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    async def handle_DATA(self, *arguments: Any) -> str:
+        self.asked.set()
+        await asyncio.to_thread(self.go_on.wait)
+        return await super().handle_DATA(*arguments)
+
+
+@contextmanager
+def under_way(
+    folder: Path, rules: Path
+) -> Iterator[tuple[Worker, Slow, Callable[[], list[int]]]]:
+    """Yield a gateway with a mail to which its upstream says nothing yet.
+
+    The last is what the client was told, once it was.
+    """
+    with Slow(folder) as upstream:
+        worker = Worker(folder, rules, upstream.port)
+        with ended(worker):
             client = smtplib.SMTP("127.0.0.1", worker.port(), "c.test", 20)
             client.starttls(context=trusting(worker.confdir))
             client.ehlo()
             client.mail("a@x.test")
             client.rcpt("b@demo.test")
-            answers: list[tuple[int, bytes]] = []
-            sender = threading.Thread(target=lambda: answers.append(client.data(MAIL)))
+            codes: list[int] = []
+
+            def send() -> None:
+                with suppress(smtplib.SMTPServerDisconnected):
+                    codes.append(client.data(MAIL)[0])
+
+            sender = threading.Thread(target=send)
             sender.start()
-            assert asked.wait(20)
-            worker.process.send_signal(signal.SIGTERM)
-            wait_for(lambda: "stopped" in worker.log(), "the listener to close")
-            assert worker.process.poll() is None
-            go_on.set()
-            sender.join(20)
-            assert [code for code, _ in answers] == [250]
-            client.close()
-            assert worker.process.wait(20) == 0
-            assert len(upstream.arrived) == 1
-        finally:
-            go_on.set()
-            worker.process.kill()
-            worker.process.wait()
+
+            def told() -> list[int]:
+                sender.join(20)
+                return codes
+
+            try:
+                assert upstream.asked.wait(20)
+                yield worker, upstream, told
+            finally:
+                upstream.go_on.set()
+                worker.process.kill()
+                told()
+                client.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_lets_a_mail_that_is_under_way_come_to_its_end(
+    tmp_path: Path, rules: Path, number: signal.Signals
+) -> None:
+    """contract 3, stop: replies in flight are awaited."""
+    with under_way(tmp_path, rules) as (worker, upstream, told):
+        worker.process.send_signal(number)
+        wait_for(lambda: "stopped" in worker.log(), "the listener to close")
+        assert worker.process.poll() is None
+        upstream.go_on.set()
+        assert told() == [250]
+        assert worker.process.wait(20) == 0
+        assert len(upstream.arrived) == 1
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, rules: Path) -> None:
+    with under_way(tmp_path, rules) as (worker, _, told):
+        worker.process.send_signal(signal.SIGINT)
+        wait_for(lambda: "stopped" in worker.log(), "the listener to close")
+        worker.process.send_signal(signal.SIGINT)
+        assert worker.process.wait(20) == 130
+        assert told() in ([], [451])
+    assert "Traceback" not in worker.log()
 
 
 def test_ctrl_c_ends_it_at_once_where_nothing_is_under_way(worker: Worker) -> None:
@@ -198,7 +308,8 @@ def refused(tmp_path: Path, rules: Path, *arguments: str) -> tuple[int, str]:
     mode = ("--mode", "reverse:tcp://127.0.0.1:9@127.0.0.1:0")
     done = run(
         "run",
-        *("--rules", str(rules), "--confdir", str(tmp_path / "conf")),
+        *("--rules", str(rules)),
+        *(() if "--confdir" in arguments else ("--confdir", str(tmp_path / "conf"))),
         *(() if "--mode" in arguments else mode),
         *arguments,
     )
@@ -207,28 +318,32 @@ def refused(tmp_path: Path, rules: Path, *arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "told"),
     [
-        (["--mode", "nonsense"], 2, "nonsense"),
-        (["--mode", "reverse:mx.test:25"], 2, "reverse:tcp://"),
-        (["--mode", "regular"], 2, "carries no SMTP"),
-        (["--mode", "reverse:tcp://mx.test:port"], 2, "port"),
-        (["--set", "smtpguard_rulez=x"], 2, "smtpguard_rulez"),
-        (["--set", "smtpguard_record=most"], 1, "'most' is none of"),
-        (["--set", "smtpguard_record_limit=much"], 2, "much"),
-        (["--set", "smtpguard_rules=/nowhere.yaml"], 1, "nowhere.yaml"),
-        (["-w", "/proc/no/such/folder"], 2, "/proc/no"),
-        (["--confdir", "/proc/no/such"], 2, "no CA can be kept there"),
+        (["--mode", "nonsense"], "nonsense"),
+        (["--mode", "reverse:mx.test:25"], "reverse:tcp://"),
+        (["--mode", "regular"], "carries no SMTP"),
+        (["--mode", "reverse:tcp://mx.test:port"], "port"),
+        (["--set", "smtpguard_rulez=x"], "smtpguard_rulez"),
+        (["--set", "smtpguard_record=most"], "'most' is none of"),
+        (["--set", "smtpguard_record_limit=much"], "much"),
+        (["--set", "smtpguard_rules=/nowhere.yaml"], "nowhere.yaml"),
+        (["--set", "smtpguard_spool_dir=~nobody-at-all"], "'~nobody-at-all'"),
+        (["--set", "mode=regular"], "--set mode=regular: say it with --mode"),
+        (["--set", "confdir=/tmp"], "--set confdir=/tmp: say it with --confdir"),
+        (["-w", "/proc/no/such/folder"], "/proc/no"),
+        (["--confdir", "/proc/no/such"], "no CA can be kept there"),
+        (["--confdir", "~nobody-at-all"], "~nobody-at-all: no CA can be kept there"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_asked_for_wrongly_is_told_and_nothing_runs(
-    tmp_path: Path, rules: Path, arguments: list[str], status: int, told: str
+    tmp_path: Path, rules: Path, arguments: list[str], told: str
 ) -> None:
-    found, output = refused(tmp_path, rules, *arguments)
-    assert found == status, output
+    status, output = refused(tmp_path, rules, *arguments)
+    assert status == 2, output
     assert told in output
-    assert "listening" not in output or status == 1
+    assert "is ready" not in output
 
 
 def test_broken_rules_are_told_problem_by_problem(tmp_path: Path, rules: Path) -> None:
@@ -246,6 +361,6 @@ def test_a_port_in_use_is_told(tmp_path: Path, rules: Path) -> None:
         port = taken.getsockname()[1]
         mode = f"reverse:tcp://127.0.0.1:9@127.0.0.1:{port}"
         status, output = refused(tmp_path, rules, "--mode", mode)
-    assert status == 1
+    assert status == 2
     assert f"127.0.0.1:{port}" in output
     assert "in use" in output

@@ -7,12 +7,15 @@ The package is built in floors; a module imports only from floors below its own
 floor   what stands there
 ======  ================================================================
 8       ``cli``: arguments and printing
-7       ``demo``, ``workers``, ``inspecting``: whole programs
+7       ``demo``, ``supervisor`` (several ``workers``), ``inspecting``:
+        whole programs
 6       ``addon``: wires rules, hooks and options together
 5       ``replay``: recorded sessions through the dialogue, without a
-        network; ``contentview``: a session as mitmweb shows it
+        network; ``contentview``: a session as mitmweb shows it;
+        ``saving``: sessions into their file
 4       ``proxy``: mitmproxy's layers, hooks, flows and TLS around the
-        dialogue; ``options``, ``loading``: what comes from outside
+        dialogue; ``options``, ``loading``: what comes from outside;
+        ``terminal``, ``wholefile``, ``tlscontext``: what they share
 3       ``pipeline``: message and envelope facts -> rules -> disposition
 2       ``dialogue`` (two SMTP legs, one state machine), ``policy`` (rules)
 1       ``wire`` (SMTP grammar and framing), ``mime`` (messages as spans)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import multiprocessing
 import signal
 import sys
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mitmproxy import exceptions, master, options
 from mitmproxy.addons import (
@@ -22,7 +24,6 @@ from mitmproxy.addons import (
     errorcheck,
     next_layer,
     proxyserver,
-    save,
     script,
     tlsconfig,
 )
@@ -31,13 +32,27 @@ from smtpguard.addon import SmtpGuard
 from smtpguard.authority import ensure_authority
 from smtpguard.errors import SmtpGuardError
 from smtpguard.loading import load_pipeline
+from smtpguard.options import rules_path
+from smtpguard.proxy.sentinel import NAME
+from smtpguard.proxy.tally import Tally
+from smtpguard.saving import Saving
+
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer, Callable
+
+    from smtpguard.proxy.sentinel import Sentinel
 
 
 LOOPBACK = "127.0.0.1"
+BACKLOG: Final = 1024
+"""Connections that wait to be taken, where asyncio would have 100."""
 _REDIRECTED = ("transparent", "wireguard", "local")
 """Modes whose clients never come by the loopback."""
 _CARRYING_MAIL = ("reverse:tcp://", "reverse:tls://", "socks5", *_REDIRECTED)
 """Other modes would be proxies for something else, which nobody asks of a gateway."""
+_ASKED_FOR_BY_NAME = ("mode", "confdir")
+"""Options that are looked at before mitmproxy has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +88,7 @@ cycles, and Python's own 2,000 (or 700) would have it look through them all the 
 class LeanMaster(master.Master):
     """A mitmproxy master with what mail needs."""
 
-    def __init__(self, opts: options.Options) -> None:
+    def __init__(self, opts: options.Options, saving: Saving) -> None:
         super().__init__(opts, with_termlog=True)
         self.addons.add(
             core.Core(),
@@ -81,37 +96,79 @@ class LeanMaster(master.Master):
             script.ScriptLoader(),
             next_layer.NextLayer(),
             SmtpGuard(),
-            save.Save(),
+            saving,
             tlsconfig.TlsConfig(),
             errorcheck.ErrorCheck(),
         )
 
 
-def run_worker(setup: Setup) -> None:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A worker's place among several."""
+
+    index: int
+    memory: Buffer
+    """What they count connections in (``proxy.tally``)."""
+    secret: bytes
+
+
+class SharedPortLoop(asyncio.SelectorEventLoop):
+    """Listens on ports on which other workers listen too (SO_REUSEPORT)."""
+
+    async def create_server(
+        self,
+        *arguments: Any,  # noqa: ANN401 - handed on
+        **settings: Any,  # noqa: ANN401
+    ) -> asyncio.Server:
+        """Listen as asyncio does."""
+        shared = {**settings, "reuse_port": True, "backlog": BACKLOG}
+        return await super().create_server(*arguments, **shared)
+
+
+def run_worker(setup: Setup, place: Place | None = None) -> bool:
     """Run one gateway until SIGTERM or SIGINT, and until what is under way has ended.
 
+    Returns whether every session was recorded, of those that were to be. As one of
+    several it ends with the process that has started it, too.
+
     Raises RulesError, and SmtpGuardError for any other fault of ``setup``; SystemExit
-    where the gateway cannot start (its log says why).
+    where the gateway cannot start (its log says why), or cannot write its log.
+    """
+    opts = prepare(setup)
+    loop = SharedPortLoop if place is not None else None
+    return asyncio.run(_run(opts, setup, place), loop_factory=loop)
+
+
+def prepare(setup: Setup) -> options.Options:
+    """Check what can be checked before anything runs, and make the CA.
+
+    Raises RulesError, and SmtpGuardError for any other fault of ``setup``.
     """
     for mode in setup.modes:
         if not mode.startswith(_CARRYING_MAIL):
             known = ", ".join(_CARRYING_MAIL)
             raise SmtpGuardError(f"mode {mode!r} carries no SMTP, these do: {known}")
+    for option in setup.options:
+        name = option.partition("=")[0]
+        if name in _ASKED_FOR_BY_NAME:
+            raise SmtpGuardError(f"--set {option}: say it with --{name}")
     # Told before anything else, and without a log around it.
-    load_pipeline(setup.rules)
+    load_pipeline(str(rules_path(setup.rules)))
     opts = options.Options()
-    confdir = Path(setup.confdir or opts.confdir).expanduser()
+    given = setup.confdir or opts.confdir
     try:
+        confdir = Path(given).expanduser()
         ensure_authority(confdir)
-    except OSError as error:
-        raise SmtpGuardError(f"{confdir}: no CA can be kept there: {error}") from None
+    except (OSError, RuntimeError) as error:  # the latter: nobody's home
+        raise SmtpGuardError(f"{given}: no CA can be kept there: {error}") from None
     opts.update(confdir=str(confdir))
-    asyncio.run(_run(opts, setup))
+    return opts
 
 
-async def _run(opts: options.Options, setup: Setup) -> None:
+async def _run(opts: options.Options, setup: Setup, place: Place | None) -> bool:
     _prepare_log()
-    gateway: master.Master = LeanMaster(opts)
+    saving = Saving()
+    gateway: master.Master = LeanMaster(opts, saving)
     try:
         opts.update(
             mode=list(setup.modes),
@@ -124,17 +181,30 @@ async def _run(opts: options.Options, setup: Setup) -> None:
         opts.set(*setup.options)
     except exceptions.OptionsError as error:
         raise SmtpGuardError(str(error)) from None
+    if place is not None:
+        tally = Tally(place.memory, place.index, place.secret)
+        cast("Sentinel", gateway.addons.get(NAME)).registry.share(tally, place.index)
+    _stop_when_told(gateway.shutdown)
+    gc.set_threshold(*COLLECT_AFTER)
+    await gateway.run()
+    return saving.lost == 0
+
+
+def _stop_when_told(shutdown: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
+    parent = multiprocessing.parent_process()
 
     def stop() -> None:
-        gateway.shutdown()
+        shutdown()
         # A second Ctrl-C does not wait for what is under way.
         loop.remove_signal_handler(signal.SIGINT)
+        if parent is not None:
+            loop.remove_reader(parent.sentinel)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-    gc.set_threshold(*COLLECT_AFTER)
-    await gateway.run()
+    if parent is not None:
+        loop.add_reader(parent.sentinel, stop)
 
 
 def _prepare_log() -> None:

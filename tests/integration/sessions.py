@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from smtpguard.replay.mitmfile import read_record
+from smtpguard.proxy.sessionrecord import read_record
 from tests.integration.bed.process import wait_until
 from tests.integration.bed.told import pair
 

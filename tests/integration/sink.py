@@ -9,21 +9,21 @@ strictly (only CRLF ends a line), and repairs nothing.
 from __future__ import annotations
 
 import re
-import socket
-import ssl
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
+from tests.integration.bed.listener import Listener
 from tests.integration.bed.process import wait_until
 from tests.integration.raw import Wire
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from types import TracebackType
-    from typing import Self
+    import socket
+    import ssl
+    from collections.abc import Callable, Iterable
 
     from tests.integration.bed.certificates import Identity
 
@@ -70,8 +70,11 @@ class Session:
         assert random not in self.wire.came
 
 
-class Sink:
-    """The upstream: a context that listens on loopback."""
+class Sink(Listener):
+    """The upstream: a context that listens on loopback.
+
+    STARTTLS is answered once its ``gate`` is set.
+    """
 
     def __init__(
         self,
@@ -80,22 +83,16 @@ class Sink:
         keep: bool = False,
     ) -> None:
         """Offer KEYWORDS, ``extra_keywords`` and STARTTLS; ``keep`` see ``Wire``."""
+        super().__init__(identity)
         self.sessions: list[Session] = []
         self.copies: dict[str, list[Arrived]] = {}
         """By recipient."""
         self.ill_stuffed = 0
         """Messages with a line that began with a single dot."""
-        self.gate = threading.Event()
-        """STARTTLS is answered once it is set."""
         self.behave()
         self._keywords = KEYWORDS + extra_keywords
         self._keep = keep
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(identity.certificate, identity.key)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._accept)]
 
     def behave(self) -> None:
         """Be an ordinary server (again)."""
@@ -107,23 +104,6 @@ class Sink:
         self.starttls_answer: tuple[bytes, ...] = (GO,)
         """The pieces, each sent once the one before was read."""
         self.gate.set()
-
-    def __enter__(self) -> Self:
-        self._threads[0].start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.gate.set()
-        # Closing alone leaves accept() waiting.
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(30)
-        self._listener.close()
 
     def wait_session(self, number: int) -> Session:
         """Wait until the session of that number (from 0) has ended; return it.
@@ -139,17 +119,10 @@ class Sink:
         )
         return self.sessions[number]
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            session = Session(Wire(sock, keep=self._keep))
-            self.sessions.append(session)
-            thread = threading.Thread(target=self._serve, args=(session,))
-            thread.start()
-            self._threads.append(thread)
+    def _serve_next(self, sock: socket.socket) -> Callable[[], None]:
+        session = Session(Wire(sock, keep=self._keep))
+        self.sessions.append(session)
+        return partial(self._serve, session)
 
     def _serve(self, session: Session) -> None:
         server = _Server(self, session, self._context, self._keywords)

@@ -6,18 +6,18 @@ What a real server does is for the bed's Postfix.
 
 from __future__ import annotations
 
-import socket
-import ssl
-import threading
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from tests.integration.bed.listener import Listener
 from tests.integration.bed.process import wait_until
 
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import BinaryIO, Self
+    import socket
+    from collections.abc import Callable
+    from typing import BinaryIO
 
     from tests.integration.bed.certificates import Identity
 
@@ -36,16 +36,17 @@ SECONDS = 30.0
 """How long a peer, or a test, is waited for."""
 
 
-class Stub:
-    """The upstream: a context that listens on loopback."""
+class Stub(Listener):
+    """The upstream: a context that listens on loopback.
+
+    What is to be said after a message is said once its ``gate`` is set.
+    """
 
     def __init__(self, identity: Identity) -> None:
+        super().__init__(identity)
         self.greeting = b"220 stub.example.test ESMTP\r\n"
         self.final: bytes | None = b"250 2.0.0 kept\r\n"
         """What is said after a message; None is silence until the peer closes."""
-        self.gate = threading.Event()
-        """What is to be said after a message is said once this is set."""
-        self.gate.set()
         self.messages: list[bytes] = []
         """Those that came in whole, as they were sent."""
         self.accepted: list[bytes] = []
@@ -53,33 +54,6 @@ class Stub:
         self.connections = 0
         self.left = 0
         """Connections that have ended."""
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(identity.certificate, identity.key)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._threads = [threading.Thread(target=self._accept)]
-
-    @property
-    def reverse(self) -> str:
-        """The reverse mode that leads here."""
-        return f"reverse:tcp://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        self._threads[0].start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.gate.set()
-        # Closing alone leaves accept() waiting.
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(30)
-        self._listener.close()
 
     def wait_messages(self, count: int) -> None:
         """Wait until so many messages have come in; ``BedError`` in vain."""
@@ -87,16 +61,9 @@ class Stub:
             lambda: len(self.messages) >= count, f"{count} messages upstream", 20
         )
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            thread = threading.Thread(target=self._connection, args=(sock,))
-            thread.start()
-            self._threads.append(thread)
+    def _serve_next(self, sock: socket.socket) -> Callable[[], None]:
+        self.connections += 1
+        return partial(self._connection, sock)
 
     def _connection(self, sock: socket.socket) -> None:
         sock.settimeout(SECONDS)
