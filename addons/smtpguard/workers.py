@@ -213,3 +213,5 @@ def _prepare_log() -> None:
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     logging.getLogger().setLevel(logging.DEBUG)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    # Nobody prints these, and each line would ask for them.
+    logging.logThreads = logging.logProcesses = False

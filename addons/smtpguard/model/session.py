@@ -13,6 +13,9 @@ class Leg(Enum):
     CLIENT = "client"
     UPSTREAM = "upstream"
 
+    # There is one of each. Enum's own is written in Python, and asked at every event.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class TlsFacts:

@@ -90,7 +90,8 @@ class Entry(layer.Layer):
             yield from _joined(unsent)
             yield from self._abort(error)
         else:
-            yield from _joined(unsent)
+            if unsent:
+                yield from _joined(unsent)
 
     def _commands(self, event: events.Event) -> layer.CommandGenerator[None]:
         if self._over:
@@ -270,7 +271,8 @@ def _joined(
     unsent: dict[connection.Connection, list[bytes]],
 ) -> layer.CommandGenerator[None]:
     for conn, pieces in unsent.items():
-        yield commands.SendData(conn, b"".join(pieces))
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        yield commands.SendData(conn, data)
     unsent.clear()
 
 

@@ -103,14 +103,14 @@ class SmtpLayer(layer.Layer):
         yield from self._raise(self.session_flow.start())
         yield from self._drive(happenings.Started())
 
-    def _received(self, event: events.DataReceived) -> layer.CommandGenerator[None]:
+    def _received(self, event: events.DataReceived) -> Iterable[commands.Command]:
         leg = self._leg(event.connection)
         if leg is None:
-            return
+            return ()
         if self._client_paused and leg is Leg.CLIENT:
             # asyncio's reader has resumed the transport behind our back.
             self.services.pacing.pause(event.connection)
-        yield from self._drive(happenings.Received(leg, event.data))
+        return self._drive(happenings.Received(leg, event.data))
 
     def _peer_closed(
         self, event: events.ConnectionClosed
@@ -181,10 +181,8 @@ class SmtpLayer(layer.Layer):
 
     def _leg(self, conn: connection.Connection) -> Leg | None:
         """Tell which leg a connection is; None for what is closed or replaced."""
-        for leg in (Leg.CLIENT, Leg.UPSTREAM):
-            if conn is self._conn(leg) and leg not in self._closed:
-                return leg
-        return None
+        leg = Leg.CLIENT if conn is self.context.client else Leg.UPSTREAM
+        return leg if conn is self._conn(leg) and leg not in self._closed else None
 
     # -- the dialogue ----------------------------------------------------------------
 

@@ -73,14 +73,14 @@ class SessionFlow:
     def update(self, *, now: bool = False) -> bool:
         """Bring the flow up to date, if that is due; tell whether views should know."""
         if now or len(self._dialogue.transcript.entries) > UNRECORDED:
-            return bool(self._safely(lambda: self._recorder.update(self._dialogue)))
+            return bool(self._safely(self._recorder.update, self._dialogue))
         return False
 
     def transaction(self, record: TransactionRecord) -> commands.StartHook | None:
         """Take a transaction's outcome; return the hook that refreshes views."""
         if "smtp_end" in self._heard:
             self._keep(record)
-        self._safely(lambda: self._recorder.transaction(record))
+        self._safely(self._recorder.transaction, record)
         if self.update(now=True) and "tcp_message" in self._heard:
             return tcp_layer.TcpMessageHook(self.flow)
         return None
@@ -109,7 +109,7 @@ class SessionFlow:
         if error is not None:
             self.flow.error = flow.Error(error)
         self.update(now=True)
-        self._safely(lambda: self._recorder.finish(self._dialogue, error))
+        self._safely(self._recorder.finish, self._dialogue, error)
         if "smtp_end" in self._heard:
             session = self._dialogue.session
             data = hooks.SmtpEndData(session, self.records, self.flow)
@@ -140,9 +140,11 @@ class SessionFlow:
         self.flow.live = False
         self._on_end()
 
-    def _safely(self, part: Callable[[], object]) -> object:
+    def _safely[**P](
+        self, part: Callable[P, object], *given: P.args, **named: P.kwargs
+    ) -> object:
         try:
-            return part()
+            return part(*given, **named)
         except Exception as error:  # noqa: BLE001
             trace = describe(error, self._addresses)
             logger.error("flow not complete: %s", trace)  # noqa: TRY400

@@ -90,24 +90,22 @@ class Upgradeable(tls.TLSLayer):
     # -- events ----------------------------------------------------------------------
 
     def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Take our own connection's events; all others go to the child as they are."""
+        """Take our own connection's events; all others go to the child as they are.
+
+        Most events only pass: so this is no generator, but returns the one that acts.
+        """
         waiting = self._waiting
         if waiting is not None and (
             isinstance(event, events.CommandCompleted) and event.command is waiting[0]
         ):
             self._waiting = None
-            yield from self._run(waiting[1])
-        elif (
-            isinstance(event, events.ConnectionEvent) and event.connection is self.conn
-        ):
+            return self._run(waiting[1])
+        if isinstance(event, events.ConnectionEvent) and event.connection is self.conn:
             if isinstance(event, events.DataReceived):
-                yield from self._receive(event)
-            elif isinstance(event, events.ConnectionClosed):
-                yield from self._peer_closed(event)
-            else:
-                yield from self.event_to_child(event)
-        else:
-            yield from self.event_to_child(event)
+                return self._receive(event)
+            if isinstance(event, events.ConnectionClosed):
+                return self._peer_closed(event)
+        return self.event_to_child(event)
 
     def event_to_child(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Hand an event to the child, after those that it is still working on."""
@@ -118,7 +116,13 @@ class Upgradeable(tls.TLSLayer):
         try:
             while True:
                 for command in self.child_layer.handle_event(event):
-                    yield from self._handle_command(command)
+                    if (
+                        isinstance(command, commands.ConnectionCommand)
+                        and command.connection is self.conn
+                    ):
+                        yield from self._carry_out(command)
+                    else:
+                        yield command
                 if not self._child_events:
                     return
                 event = self._child_events.popleft()
@@ -127,18 +131,21 @@ class Upgradeable(tls.TLSLayer):
 
     def _receive(self, event: events.DataReceived) -> layer.CommandGenerator[None]:
         if self.phase is Phase.CLEAR:
-            yield from self.event_to_child(event)
-        elif self.phase is Phase.CLOSED:
-            return
-        elif self._waiting is not None or self.phase is Phase.HELD:
+            return self.event_to_child(event)
+        if self.phase is Phase.CLOSED:
+            return self._nothing()
+        if self._waiting is not None or self.phase is Phase.HELD:
             self._held += event.data
-            if len(self._held) > MAX_OCTETS:
-                self._waiting = None
-                yield from self._run(self._fail("too much data during the handshake"))
-        elif self.phase is Phase.SECURE:
-            yield from self._decrypt(event.data)
-        else:
-            yield from self._run(self._proceed(event.data))
+            if len(self._held) <= MAX_OCTETS:
+                return self._nothing()
+            self._waiting = None
+            return self._run(self._fail("too much data during the handshake"))
+        if self.phase is Phase.SECURE:
+            return self._decrypt(event.data)
+        return self._run(self._proceed(event.data))
+
+    def _nothing(self) -> layer.CommandGenerator[None]:
+        yield from ()
 
     def _peer_closed(
         self, event: events.ConnectionClosed
@@ -152,26 +159,25 @@ class Upgradeable(tls.TLSLayer):
 
     # -- commands --------------------------------------------------------------------
 
-    def _handle_command(
-        self, command: commands.Command
+    def _carry_out(
+        self, command: commands.ConnectionCommand
     ) -> layer.CommandGenerator[None]:
-        if not isinstance(command, commands.ConnectionCommand) or (
-            command.connection is not self.conn
-        ):
-            yield command
-            return
+        """Do what the child wants done with our connection."""
         match command:
             case commands.SendData():
-                yield from self.send_data(command.data)
+                return self.send_data(command.data)
             case commands.CloseConnection():
-                yield from self.send_close(command)
+                return self.send_close(command)
             case StartTls():
-                yield from self._begin(command)
+                return self._begin(command)
             case ContinueTls():
-                if self.phase is Phase.HELD:
-                    yield from self._run(self._open_tls())
+                held = self.phase is Phase.HELD
+                return self._run(self._open_tls()) if held else self._nothing()
             case _:
-                yield command
+                return self._pass_on(command)
+
+    def _pass_on(self, command: commands.Command) -> layer.CommandGenerator[None]:
+        yield command
 
     def send_data(self, data: bytes) -> layer.CommandGenerator[None]:
         """Send octets of the child; dropped where nobody could read them any more."""
@@ -183,7 +189,8 @@ class Upgradeable(tls.TLSLayer):
             except SSL.Error as error:
                 yield from self._break(error)
             else:
-                yield from self.tls_interact()
+                if waiting := unsent(self.tls):
+                    yield commands.SendData(self.conn, self.tls.bio_read(waiting))
 
     def send_close(
         self, command: commands.CloseConnection
@@ -320,7 +327,8 @@ class Upgradeable(tls.TLSLayer):
             except SSL.Error as error:
                 closed, broken = True, error
         # After recv, which may have had something to answer.
-        yield from self.tls_interact()
+        if waiting := unsent(self.tls):
+            yield commands.SendData(self.conn, self.tls.bio_read(waiting))
         if clear and not self._told_closed:
             yield from self.event_to_child(
                 events.DataReceived(self.conn, b"".join(clear))
