@@ -29,9 +29,9 @@ def kinds(message: Message) -> set[str]:
 
 
 def shape(part: Part) -> object:
-    """Return the nesting and the claimed types."""
-    inner = [shape(child) for child in (*part.children, *part.decoded_parts)]
-    return (part.content_type, *inner)
+    """Return the nesting and the claimed types, as a mail is meant to be read."""
+    decoded = part.decoded_parts if part.is_message else ()
+    return (part.content_type, *(shape(child) for child in (*part.children, *decoded)))
 
 
 def only(message: Message, path: str) -> Part:

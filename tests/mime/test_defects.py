@@ -31,7 +31,7 @@ def test_a_log_of_decoded_content_adds_to_the_outer_one_at_its_place() -> None:
 
 @pytest.mark.parametrize("kind", Kind, ids=str)
 def test_slugs_are_words_with_hyphens(kind: Kind) -> None:
-    assert re.fullmatch(r"[a-z]+(-[a-z]+)+", kind)
+    assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)+", kind)
 
 
 def test_a_limit_is_told_from_other_defects() -> None:
@@ -45,6 +45,7 @@ def test_a_limit_is_told_from_other_defects() -> None:
         "limit-parameters",
         "limit-names",
         "limit-boundary",
+        "limit-readings",
     }
 
 

@@ -32,6 +32,8 @@ CHAIN = b"Content-Type: message/rfc822\r\n\r\n"
         pytest.param(CHAIN * 2 + LONG, False, id="long header of a message within"),
         pytest.param(CHAIN * 200, False, id="messages within messages"),
         pytest.param(HEAD.replace(b"mixed", b"Digest"), False, id="digest"),
+        pytest.param(HEAD + b"QQ==" * 2000, True, id="odd, but little"),
+        pytest.param(HEAD + b"QQ==" * 2100, False, id="odd base64"),
     ],
 )
 def test_what_is_quick_has_few_headers(octets: bytes, quick: bool) -> None:

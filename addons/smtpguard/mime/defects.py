@@ -65,7 +65,7 @@ class Kind(StrEnum):
     ENCODED_WORD_IN_PARAMETER = "encoded-word-in-parameter"
     """RFC 2047 5 forbids it; many senders do it."""
     UNKNOWN_TRANSFER_ENCODING = "unknown-transfer-encoding"
-    """The content was taken as it is."""
+    """None that is known, or something behind it; others were tried as well."""
     ENCODED_CONTAINER = "encoded-container"
     """base64 or quoted-printable around a multipart or message (RFC 2045 6.4).
 
@@ -91,6 +91,18 @@ class Kind(StrEnum):
     INEXACT_DELIMITER = "inexact-delimiter"
     """A line that begins like a delimiter and goes on; it was not taken for one."""
     MISSING_CLOSE_BOUNDARY = "missing-close-boundary"
+    HIDDEN_PARTS = "hidden-parts"
+    """A part that is one by its header holds what looks like parts."""
+    BAD_BASE64 = "bad-base64"
+    """Characters or padding that readers of base64 take for different things."""
+    BAD_QUOTED_PRINTABLE = "bad-quoted-printable"
+    """A ``=`` that begins no escape, which readers take for different things."""
+    AMBIGUOUS_CONTENT = "ambiguous-content"
+    """Readers see different contents of a part that is no mere text."""
+    EMBEDDED_FILE = "embedded-file"
+    """A file by uuencode, BinHex or yEnc in text; entered."""
+    LIMIT_READINGS = "limit-readings"
+    """Not every way to read a content was tried: it is too large."""
     DELIMITER_IN_EPILOGUE = "delimiter-in-epilogue"
     """A delimiter behind the close delimiter of its multipart; no part begins there."""
 
@@ -107,6 +119,8 @@ AMBIGUITIES = frozenset(
         Kind.CONTINUED_BOUNDARY,
         Kind.INEXACT_DELIMITER,
         Kind.DELIMITER_IN_EPILOGUE,
+        Kind.AMBIGUOUS_CONTENT,
+        Kind.HIDDEN_PARTS,
     }
 )
 """Defects for which two readers could see different parts; ordinary sloppy mail has
@@ -156,6 +170,15 @@ class DefectLog:
         inner._found = self._found
         inner._offset = offset if self._offset is None else self._offset
         return inner
+
+    def has(self, part: str, kinds: frozenset[Kind]) -> bool:
+        """Say whether a part has a defect of one of these kinds."""
+        return any((part, kind) in self._found for kind in kinds)
+
+    def offset(self, part: str, kind: Kind) -> int | None:
+        """Return where a defect of a part was found, None without."""
+        found = self._found.get((part, kind))
+        return None if found is None or self._offset is not None else found.offset
 
     def all(self) -> tuple[Defect, ...]:
         """Return what was found, by offset."""

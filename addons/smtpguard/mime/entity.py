@@ -156,13 +156,14 @@ def _transfer_encoding(fields: tuple[Field, ...], notes: _Notes) -> str:
     found = [f for f in fields if f.is_named("content-transfer-encoding")]
     if not found:
         return "7bit"
+    first = parse_structured(found[0].raw_value)
     encoding, *others = (
         parse_structured(field.raw_value).token.decode("latin-1").lower()
         for field in found
     )
     if len({"" if one in IDENTITY else one for one in (encoding, *others)}) > 1:
         notes.add(Kind.DUPLICATE_TRANSFER_ENCODING, found[1])
-    if encoding not in KNOWN:
+    if encoding not in KNOWN or first.parameters or first.defects:
         notes.add(Kind.UNKNOWN_TRANSFER_ENCODING, found[0])
     return encoding
 

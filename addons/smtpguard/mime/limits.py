@@ -60,6 +60,7 @@ class Budget:
     """What is left, while a message is read, of the limits that count for all of it."""
 
     def __init__(self, limits: Limits) -> None:
+        self.limits = limits
         self.parts = limits.parts
         self.fields = limits.fields
         self.names = limits.names
@@ -77,6 +78,11 @@ class Budget:
                 return None
         self._decoded -= len(content)
         return bytes(content)
+
+    def spend(self, octets: int) -> bool:
+        """Count octets that the tree holds beside the message; False if too many."""
+        self._decoded -= octets
+        return self._decoded >= 0 and self._nesting > 0
 
     @contextmanager
     def nested(self) -> Iterator[None]:

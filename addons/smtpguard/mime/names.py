@@ -46,9 +46,16 @@ def _each_once(
         _continued_names(tuple(chain.from_iterable(sets))) if len(sets) > 1 else (),
         _names_of_all(others),
     ):
-        if name and name not in found:
-            found.add(name)
-            yield name
+        for one in (name, _unquoted(name)):
+            if one and one not in found:
+                found.add(one)
+                yield one
+
+
+def _unquoted(name: str) -> str:
+    """Return what readers see who take apostrophes for quotes."""
+    is_quoted = len(name) > 1 and name[0] == name[-1] == "'"
+    return name[1:-1] if is_quoted else name
 
 
 def _names_of_all(sets: Iterable[tuple[Parameter, ...]]) -> Iterator[str]:

@@ -8,8 +8,8 @@ whatever the nesting, and a line costs one look-up however many boundaries are o
 header section ends at its empty line or at a delimiter, whichever comes first.
 
 Nothing is copied or repaired, and nothing raises: what is wrong is a defect, and what
-lies behind a limit stays in the span of the part before it. Only a message that was
-encoded (RFC 2045 6.4 forbids it) is decoded, and read by a parser of its own. A
+lies behind a limit stays in the span of the part before it. What else a leaf holds for
+some reader (``innerparts``) is decoded, and read by a parser of its own. A
 boundary that two open multiparts share belongs to the outer one. Lines end as
 ``header`` says.
 """
@@ -20,9 +20,11 @@ import re
 
 from smtpguard.mime.defects import DefectLog, Kind
 from smtpguard.mime.entity import MESSAGE_TYPES, Claims, read_claims
-from smtpguard.mime.header import Field, parse_fields
+from smtpguard.mime.header import parse_fields
+from smtpguard.mime.innerparts import InnerParts
 from smtpguard.mime.limits import MAX_BOUNDARY, Budget, Limits
 from smtpguard.mime.octets import Octets, Span
+from smtpguard.mime.openentity import OpenEntity
 from smtpguard.mime.part import Message, Part
 
 
@@ -32,7 +34,6 @@ _EMPTY_LINE = re.compile(rb"\n(\r?\n)")
 _EMPTY_FIRST_LINE = re.compile(rb"\r?\n")
 _LINE_END = re.compile(rb"\n")
 _CRLF = re.compile(rb"\r\n")
-_COLON = re.compile(rb":")
 _REST_IS_BLANK = re.compile(rb"[ \t\r]*+(?:\n|\Z)")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _BLANKS = b" \t\r"
@@ -46,66 +47,58 @@ def parse(buffer: Octets, limits: Limits | None = None) -> Message:
     return Message(buffer, root, defects.all())
 
 
-class _Open:
-    """An entity whose end is not known yet."""
-
-    __slots__ = (
-        "body",
-        "boundary",
-        "children",
-        "claims",
-        "content",
-        "default_type",
-        "delimiters",
-        "depth",
-        "epilogue",
-        "fields",
-        "header",
-        "path",
-        "start",
-    )
-
-    def __init__(self, path: str, depth: int, start: int, default_type: str) -> None:
-        self.path = path
-        self.depth = depth
-        self.start = start
-        self.default_type = default_type
-        self.header: Span | None = None
-        """None until its end is known; then body, fields and claims are set."""
-        self.body: int
-        self.fields: tuple[Field, ...]
-        self.claims: Claims
-        self.content = start
-        """Where the piece begins that the next delimiter ends."""
-        self.boundary: bytes | None = None
-        self.children: list[Part] = []
-        self.delimiters: list[Span] = []
-        self.epilogue: int | None = None
+def _nested(
+    octets: bytes,
+    log: DefectLog,
+    budget: Budget,
+    path: str,
+    *,
+    depth: int,
+    boundary: bytes | None = None,
+) -> Part:
+    """Read octets that were found in a leaf: a message, or with ``boundary`` the hidden
+    parts of a multipart."""
+    with budget.nested():
+        is_hidden = boundary is not None
+        reader = _Parser(octets, budget.limits, log, budget, is_hidden=is_hidden)
+        return reader.run(path, depth, boundary)
 
 
 class _Parser:
     """Reads one buffer; encoded messages inside get a parser of their own."""
 
     def __init__(
-        self, buffer: Octets, limits: Limits, defects: DefectLog, budget: Budget
+        self,
+        buffer: Octets,
+        limits: Limits,
+        defects: DefectLog,
+        budget: Budget,
+        *,
+        is_hidden: bool = False,
     ) -> None:
         self._buffer = buffer
         self._end = len(buffer)
         self._limits = limits
         self._defects = defects
         self._budget = budget
-        self._stack: list[_Open] = []
-        self._active: dict[bytes, _Open] = {}
-        self._closed: dict[bytes, _Open] = {}
+        self._stack: list[OpenEntity] = []
+        self._active: dict[bytes, OpenEntity] = {}
+        self._closed: dict[bytes, OpenEntity] = {}
         """Multiparts by boundary whose epilogue is being read."""
         self._prefixes: tuple[bytes, ...] = ()
         self._empty_line: tuple[int, int] = (-1, -1)
         self._crlf = _CRLF.search(buffer) is not None
         self._root: Part | None = None
+        self._inner = InnerParts(
+            buffer, limits, defects, budget, _nested, is_hidden=is_hidden
+        )
 
-    def run(self, path: str, depth: int) -> Part:
-        """Return what the buffer holds as part ``path``."""
-        self._push(_Open(path, depth, 0, "text/plain"))
+    def run(self, path: str, depth: int, boundary: bytes | None = None) -> Part:
+        """Return what the buffer holds as part ``path``: an entity, or with
+        ``boundary`` the body of a multipart."""
+        self._push(OpenEntity(path, depth, 0, "text/plain"))
+        if boundary is not None:
+            self._begin_multipart(self._stack[0], boundary)
         self._read()
         self._settle_headers(self._end)
         self._close_above(None, self._end)
@@ -154,7 +147,7 @@ class _Parser:
         self._note(Kind.INEXACT_DELIMITER, line)
         return True
 
-    def _delimiter(self, owner: _Open, line: int, *, closes: bool) -> bool:
+    def _delimiter(self, owner: OpenEntity, line: int, *, closes: bool) -> bool:
         if not closes and self._budget.parts <= 0:
             self._note(Kind.LIMIT_PARTS, line)
             return False
@@ -211,9 +204,9 @@ class _Parser:
     def _open(self, start: int, default_type: str) -> None:
         parent = self._stack[-1]
         path = f"{parent.path}.{len(parent.children) + 1}"
-        self._push(_Open(path, parent.depth + 1, start, default_type))
+        self._push(OpenEntity(path, parent.depth + 1, start, default_type))
 
-    def _push(self, entity: _Open) -> None:
+    def _push(self, entity: OpenEntity) -> None:
         self._budget.parts -= 1
         self._stack.append(entity)
 
@@ -232,6 +225,14 @@ class _Parser:
             self._end_header(entity, start, end)
             self._enter(entity)
 
+    def _begin_multipart(self, entity: OpenEntity, boundary: bytes) -> None:
+        """Treat an entity as a multipart without a header."""
+        entity.header = Span(0, 0)
+        entity.body = entity.content = 0
+        entity.fields = ()
+        entity.claims = Claims("multipart/mixed", boundary, "7bit", ())
+        self._activate(entity, boundary)
+
     def _next_empty_line(self, start: int) -> tuple[int, int]:
         """Return the first empty line at or after ``start``; beyond the end if none.
 
@@ -246,7 +247,7 @@ class _Parser:
             self._empty_line = first.span()
         return self._empty_line
 
-    def _end_header(self, entity: _Open, end: int, body: int) -> None:
+    def _end_header(self, entity: OpenEntity, end: int, body: int) -> None:
         entity.header = Span(entity.start, end)
         entity.body = entity.content = body
         section = Span(
@@ -271,7 +272,7 @@ class _Parser:
         )
         self._budget.names -= len(entity.claims.names)
 
-    def _enter(self, entity: _Open) -> None:
+    def _enter(self, entity: OpenEntity) -> None:
         """Open what the entity contains: the parts of a multipart, or a message."""
         claims = entity.claims
         is_message = claims.content_type in MESSAGE_TYPES
@@ -290,7 +291,7 @@ class _Parser:
         elif entity.content < self._end and not claims.is_encoded:
             self._open(entity.content, "text/plain")
 
-    def _activate(self, entity: _Open, boundary: bytes) -> None:
+    def _activate(self, entity: OpenEntity, boundary: bytes) -> None:
         if boundary in self._active:
             self._note(Kind.REPEATED_BOUNDARY, entity.start)
         elif len(boundary) <= MAX_BOUNDARY:
@@ -300,18 +301,18 @@ class _Parser:
         else:
             self._note(Kind.LIMIT_BOUNDARY, entity.content)
 
-    def _deactivate(self, entity: _Open) -> None:
+    def _deactivate(self, entity: OpenEntity) -> None:
         assert entity.boundary is not None
         del self._active[entity.boundary]
         self._note_prefixes()
 
-    def _watch(self, entity: _Open) -> None:
+    def _watch(self, entity: OpenEntity) -> None:
         """Look out for delimiters behind the close delimiter."""
         assert entity.boundary is not None
         self._closed.setdefault(entity.boundary, entity)
         self._note_prefixes()
 
-    def _unwatch(self, entity: _Open) -> None:
+    def _unwatch(self, entity: OpenEntity) -> None:
         boundary = entity.boundary
         if boundary is not None and self._closed.get(boundary) is entity:
             del self._closed[boundary]
@@ -320,7 +321,7 @@ class _Parser:
     def _note_prefixes(self) -> None:
         self._prefixes = (*self._active, *self._closed)
 
-    def _close_above(self, owner: _Open | None, end: int) -> None:
+    def _close_above(self, owner: OpenEntity | None, end: int) -> None:
         """End every entity above ``owner`` at ``end``; all of them for None."""
         while self._stack and self._stack[-1] is not owner:
             entity = self._stack[-1]
@@ -337,7 +338,7 @@ class _Parser:
             else:
                 self._root = part
 
-    def _finished(self, entity: _Open, end: int) -> Part:
+    def _finished(self, entity: OpenEntity, end: int) -> Part:
         assert entity.header is not None
         epilogue = entity.epilogue
         return Part(
@@ -348,28 +349,8 @@ class _Parser:
             fields=entity.fields,
             claims=entity.claims,
             children=tuple(entity.children),
-            decoded_parts=self._decoded_parts(entity, end),
+            decoded_parts=self._inner.parts(entity, end),
             delimiters=tuple(entity.delimiters),
             epilogue=None if epilogue is None else Span(epilogue, end),
             buffer=self._buffer,
         )
-
-    def _decoded_parts(self, entity: _Open, end: int) -> tuple[Part, ...]:
-        """Read a message that was encoded, although RFC 2045 6.4 forbids it."""
-        claims = entity.claims
-        budget = self._budget
-        if not (claims.is_encoded and claims.content_type in MESSAGE_TYPES):
-            return ()
-        if entity.depth >= self._limits.depth or budget.parts <= 0:
-            return ()
-        body = Span(entity.body, end)
-        if _COLON.search(self._buffer, body.start, body.end):
-            self._defects.add(Kind.ENCODED_STRUCTURE, entity.path, entity.start)
-        content = budget.decode(claims.transfer_encoding, self._buffer, body)
-        if content is None:
-            self._defects.add(Kind.LIMIT_DECODED, entity.path, entity.body)
-            return ()
-        log = self._defects.within(entity.body)
-        with budget.nested():
-            inner = _Parser(content, self._limits, log, budget)
-            return (inner.run(f"{entity.path}.1", entity.depth + 1),)

@@ -40,8 +40,9 @@ class Part:
     children: tuple[Part, ...]
     """The parts of a multipart, or the one message of a message/rfc822."""
     decoded_parts: tuple[Part, ...]
-    """What was found in the content once it was decoded (a message in base64): parts
-    of a ``buffer`` of their own, which no edit can reach; ``holder`` can be edited."""
+    """What else is in the octets for some reader (``inner``): a message in base64, the
+    content decoded in another way, files in text, hidden parts. They have a ``buffer``
+    of their own, which no edit can reach; ``holder`` can be edited."""
     delimiters: tuple[Span, ...]
     """Delimiter lines of a multipart, with the line end before each."""
     epilogue: Span | None

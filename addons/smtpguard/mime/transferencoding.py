@@ -26,9 +26,9 @@ KNOWN = IDENTITY | {"base64", "quoted-printable"}
 MAX_LINE = 76
 """Characters of an encoded line, CRLF not counted (RFC 2045 6.7, 6.8)."""
 
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_FOREIGN = bytes(sorted(set(range(256)) - set(_ALPHABET) - {ord("=")}))
-_QUAD = 4
+ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+FOREIGN = bytes(sorted(set(range(256)) - set(ALPHABET) - {ord("=")}))
+QUAD = 4
 _BAD_LINE_STARTS = (b"--", b"From ", b".")
 """A boundary delimiter, what mailbox files change, and what SMTP stuffs."""
 
@@ -49,9 +49,9 @@ def decode(encoding: str, buffer: Octets, span: Span) -> Iterator[bytes]:
 
 def decode_base64(octets: bytes) -> bytes:
     """Return ``octets`` decoded, whatever they are."""
-    kept = octets.translate(None, _FOREIGN)
+    kept = octets.translate(None, FOREIGN)
     decoded, rest = _decode_quads(kept)
-    return decoded + _decode_rest(rest)
+    return decoded + decode_rest(rest)
 
 
 def _chunks(buffer: Octets, span: Span) -> Iterator[bytes]:
@@ -62,10 +62,10 @@ def _chunks(buffer: Octets, span: Span) -> Iterator[bytes]:
 def _decode_base64_chunks(buffer: Octets, span: Span) -> Iterator[bytes]:
     rest = b""
     for chunk in _chunks(buffer, span):
-        decoded, rest = _decode_quads(rest + chunk.translate(None, _FOREIGN))
+        decoded, rest = _decode_quads(rest + chunk.translate(None, FOREIGN))
         if decoded:
             yield decoded
-    if last := _decode_rest(rest):
+    if last := decode_rest(rest):
         yield last
 
 
@@ -76,22 +76,22 @@ def _decode_quads(kept: bytes) -> tuple[bytes, bytes]:
     go on.
     """
     *ended, open_run = kept.split(b"=")
-    whole = len(open_run) // _QUAD * _QUAD
+    whole = len(open_run) // QUAD * QUAD
     pieces = [_decode_run(run) for run in ended if len(run) > 1]
     pieces.append(binascii.a2b_base64(open_run[:whole]))
     return b"".join(pieces), open_run[whole:]
 
 
 def _decode_run(run: bytes) -> bytes:
-    whole = len(run) // _QUAD * _QUAD
-    return binascii.a2b_base64(run[:whole]) + _decode_rest(run[whole:])
+    whole = len(run) // QUAD * QUAD
+    return binascii.a2b_base64(run[:whole]) + decode_rest(run[whole:])
 
 
-def _decode_rest(rest: bytes) -> bytes:
+def decode_rest(rest: bytes) -> bytes:
     """Decode a group of less than four; the six bits of a lone character are lost."""
     if len(rest) < 2:
         return b""
-    return binascii.a2b_base64(rest + b"=" * (_QUAD - len(rest)))
+    return binascii.a2b_base64(rest + b"=" * (QUAD - len(rest)))
 
 
 def _decode_quoted_printable_chunks(buffer: Octets, span: Span) -> Iterator[bytes]:
@@ -100,9 +100,9 @@ def _decode_quoted_printable_chunks(buffer: Octets, span: Span) -> Iterator[byte
         text = rest + chunk
         cut = _safe_cut(text)
         rest = text[cut:]
-        yield _decode_quoted_printable(text[:cut])
+        yield decode_quoted_printable(text[:cut])
     if rest:
-        yield _decode_quoted_printable(rest)
+        yield decode_quoted_printable(rest)
 
 
 def _safe_cut(text: bytes) -> int:
@@ -115,7 +115,8 @@ def _safe_cut(text: bytes) -> int:
     return len(text) if cut <= 0 else cut
 
 
-def _decode_quoted_printable(text: bytes) -> bytes:
+def decode_quoted_printable(text: bytes) -> bytes:
+    """Return ``text`` decoded, whatever it is."""
     # RFC 2045 6.7 (3): blanks at the end of a line were added on the way.
     text = _TRAILING_BLANKS.sub(b"", text)
     if b"=\r" in text:
@@ -126,7 +127,7 @@ def _decode_quoted_printable(text: bytes) -> bytes:
 
 def encode_base64(octets: bytes) -> bytes:
     """Return ``octets`` as CRLF-ended lines of base64."""
-    step = MAX_LINE // _QUAD * 3
+    step = MAX_LINE // QUAD * 3
     return b"".join(
         binascii.b2a_base64(octets[at : at + step], newline=False) + b"\r\n"
         for at in range(0, len(octets), step)

@@ -1,0 +1,176 @@
+"""Files that lie in text: uuencode, BinHex 4.0 (RFC 1741) and yEnc (attack M8).
+
+Older than MIME and still opened by mail readers. A file begins at its own first line
+and ends at its last one, or where the text does; several may follow each other. Reads
+leniently, never raises, takes linear time; what comes beyond ``limit`` octets of
+decoded content is left out and told.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from smtpguard.mime.transferencoding import decode_base64
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+MAX_FILES = 100
+"""Files in one text that are taken out of it."""
+
+_BEGIN = re.compile(
+    rb"^(?:begin(?P<base64>-base64)? [0-7]{3,4} (?P<uu>[^\r\n]{1,255})"
+    rb"|=ybegin (?P<y>[^\r\n]{1,1024})"
+    rb"|(?P<hqx>\(This file must be converted with BinHex[^\r\n]{0,80}))\r?$",
+    re.MULTILINE,
+)
+_UU_END = re.compile(rb"^end[ \t]*\r?$", re.MULTILINE)
+_UU64_END = re.compile(rb"^====[ \t]*\r?$", re.MULTILINE)
+_Y_END = re.compile(rb"^=yend\b[^\r\n]*\r?$", re.MULTILINE)
+_Y_PART = re.compile(rb"\r?\n=ypart [^\r\n]*(?=\r?\n)")
+_Y_NAME = re.compile(rb"\bname=([^\r\n]*)")
+_Y_ESCAPED = re.compile(rb"=(.)", re.DOTALL)
+_Y_TABLE = bytes((octet - 42) % 256 for octet in range(256))
+_HQX = re.compile(rb"\r?\n[ \t\r\n]*:([^:]*):?")
+_HQX_ALPHABET = b"!\"#$%&'()*+,-012345689@ABCDEFGHIJKLMNPQRSTUVXYZ[`abcdefhijklmpqr"
+_BASE64_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_HQX_TO_BASE64 = bytes.maketrans(_HQX_ALPHABET, _BASE64_ALPHABET)
+_HQX_FOREIGN = bytes(sorted(set(range(256)) - set(_HQX_ALPHABET)))
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """One file found in text."""
+
+    name: str
+    """As it is written there; "" where it has none."""
+    content: bytes
+    offset: int
+    """Where it begins, in octets of the text."""
+
+
+def has_embedded(text: bytes) -> bool:
+    """Say whether a file may lie in ``text``."""
+    # Most texts have neither word, and looking for words is fast.
+    may = b"begin" in text or b"BinHex" in text
+    return may and _BEGIN.search(text) is not None
+
+
+def embedded_files(text: bytes, limit: int) -> Iterator[Embedded | None]:
+    """Yield the files in ``text``; None last where some are left out."""
+    position = 0
+    for _ in range(MAX_FILES):
+        begin = _BEGIN.search(text, position)
+        if begin is None:
+            return
+        name, content, position = _file(text, begin, limit)
+        limit -= len(content)
+        if limit < 0:
+            yield None
+            return
+        yield Embedded(name, content, begin.start())
+    if _BEGIN.search(text, position):
+        yield None
+
+
+def decode_uu(lines: bytes) -> bytes:
+    """Return uuencoded lines decoded; lines that are none are skipped."""
+    return b"".join(map(_uu_line, lines.splitlines()))
+
+
+def decode_binhex(text: bytes, limit: int) -> tuple[str, bytes]:
+    """Return the name and the data fork of BinHex 4.0 text, as much as there is.
+
+    Not much more than ``limit`` octets: the forks are packed.
+    """
+    found = _HQX.search(b"\n" + text)
+    packed = (found[1] if found else text).translate(None, _HQX_FOREIGN)
+    octets = decode_base64(packed.translate(_HQX_TO_BASE64))
+    return _binhex_file(_unpacked(octets, limit))
+
+
+def _file(text: bytes, begin: re.Match[bytes], limit: int) -> tuple[str, bytes, int]:
+    """Return name, content and the offset behind a file that begins there."""
+    if begin["hqx"] is not None:
+        found = _HQX.match(text, begin.end())
+        if found is None:
+            return "", b"", begin.end()
+        name, content = decode_binhex(found[0], limit)
+        return name, content, found.end()
+    if begin["y"] is not None:
+        name_found = _Y_NAME.search(begin["y"])
+        body, end = _until(_Y_END, text, begin.end())
+        name = _text(name_found[1].strip()) if name_found else ""
+        return name, _decode_yenc(body), end
+    name = _text(begin["uu"].strip())
+    if begin["base64"] is not None:
+        body, end = _until(_UU64_END, text, begin.end())
+        return name, decode_base64(body), end
+    body, end = _until(_UU_END, text, begin.end())
+    return name, decode_uu(body), end
+
+
+def _until(end: re.Pattern[bytes], text: bytes, start: int) -> tuple[bytes, int]:
+    found = end.search(text, start)
+    return (
+        (text[start : found.start()], found.end())
+        if found
+        else (text[start:], len(text))
+    )
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
+
+
+def _uu_line(line: bytes) -> bytes:
+    if not line or not 32 <= line[0] <= 96:
+        return b""
+    size = (line[0] - 32) & 63
+    # As long as its length says, whatever blanks were lost at its end.
+    wanted = (size + 2) // 3 * 4
+    body = line[1 : 1 + wanted].ljust(wanted)
+    try:
+        return binascii.a2b_uu(line[:1] + body)
+    except binascii.Error:
+        return b""
+
+
+def _decode_yenc(body: bytes) -> bytes:
+    joined = _Y_PART.sub(b"", body, count=1).translate(None, b"\r\n")
+    plain = _Y_ESCAPED.sub(lambda found: bytes([(found[1][0] - 64) % 256]), joined)
+    return plain.translate(_Y_TABLE)
+
+
+def _unpacked(octets: bytes, limit: int) -> bytes:
+    """Undo the runs: an octet, 0x90, how often; 0x90 0x00 is 0x90 itself.
+
+    Stops behind ``limit`` octets: a run is a hundred times as long as what says so.
+    """
+    found = bytearray()
+    position = 0
+    while len(found) <= limit:
+        mark = octets.find(b"\x90", position)
+        if mark < 0 or mark + 1 >= len(octets):
+            found += octets[position : len(octets) if mark < 0 else mark]
+            break
+        found += octets[position:mark]
+        count = octets[mark + 1]
+        found += b"\x90" if count == 0 else found[-1:] * (count - 1)
+        position = mark + 2
+    return bytes(found)
+
+
+def _binhex_file(octets: bytes) -> tuple[str, bytes]:
+    if not octets or len(octets) < 22 + octets[0]:
+        return "", b""
+    name = octets[1 : 1 + octets[0]]
+    sizes = 2 + octets[0] + 4 + 4 + 2
+    data = int.from_bytes(octets[sizes : sizes + 4])
+    start = sizes + 4 + 4 + 2
+    return name.decode("mac_roman", "replace"), octets[start : start + data]

@@ -1,0 +1,137 @@
+"""Parts made of what was found inside a leaf, or around the parts of a multipart.
+
+Owns when that is looked for and how it stands in the tree; ``inner`` finds it, and the
+parser reads what has a structure of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Protocol
+
+from smtpguard.mime.defects import Kind
+from smtpguard.mime.entity import MESSAGE_TYPES, Claims
+from smtpguard.mime.inner import Inner, hidden_parts, inner_contents
+from smtpguard.mime.octets import Octets, Span
+from smtpguard.mime.part import Part
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smtpguard.mime.defects import DefectLog
+    from smtpguard.mime.limits import Budget, Limits
+    from smtpguard.mime.openentity import OpenEntity
+
+
+_COLON = re.compile(rb":")
+FILE_TYPE = "application/octet-stream"
+"""Of a file in text, which claims none."""
+
+
+class ReadNested(Protocol):
+    """Reads octets as an entity, or with ``boundary`` as the body of a multipart."""
+
+    def __call__(
+        self,
+        octets: bytes,
+        log: DefectLog,
+        budget: Budget,
+        path: str,
+        *,
+        depth: int,
+        boundary: bytes | None = None,
+    ) -> Part:
+        """Return what they hold."""
+        ...
+
+
+class InnerParts:
+    """Makes the ``decoded_parts`` of the entities of one buffer."""
+
+    def __init__(
+        self,
+        buffer: Octets,
+        limits: Limits,
+        defects: DefectLog,
+        budget: Budget,
+        read: ReadNested,
+        *,
+        is_hidden: bool,
+    ) -> None:
+        self._buffer = buffer
+        self._limits = limits
+        self._defects = defects
+        self._budget = budget
+        self._read = read
+        self._is_hidden = is_hidden
+        """The buffer holds hidden parts: those in them were looked for already."""
+
+    def parts(self, entity: OpenEntity, end: int) -> tuple[Part, ...]:
+        """Return what lies in an entity beside what it is by the book."""
+        if entity.depth >= self._limits.depth or self._budget.parts <= 0:
+            return ()
+        claims = entity.claims
+        if claims.is_encoded and claims.content_type in MESSAGE_TYPES:
+            return self._encoded_message(entity, Span(entity.body, end))
+        found: list[Part] = []
+        for inner in self._contents(entity, end):
+            if not self._budget.spend(len(inner.octets)):
+                self._defects.add(Kind.LIMIT_DECODED, entity.path, entity.body)
+                break
+            path = f"{entity.path}.{len(entity.children) + len(found) + 1}"
+            found.append(self._part(entity, inner, path))
+        return tuple(found)
+
+    def _contents(self, entity: OpenEntity, end: int) -> Iterator[Inner]:
+        buffer, path, log = self._buffer, entity.path, self._defects
+        body = Span(entity.body, end)
+        around: list[Span] = []
+        if entity.delimiters:
+            around = [Span(body.start, entity.delimiters[0].start)]
+            around += [] if entity.epilogue is None else [Span(entity.epilogue, end)]
+        elif not entity.children:
+            yield from inner_contents(buffer, body, entity.claims, path, log)
+            around = [] if entity.claims.is_encoded else [body]
+        for span in around if not self._is_hidden else ():
+            yield from hidden_parts(buffer, span, path, log)
+
+    def _part(self, entity: OpenEntity, inner: Inner, path: str) -> Part:
+        octets, claims, depth = inner.octets, entity.claims, entity.depth + 1
+        if inner.boundary is not None:
+            log = self._defects.within(entity.body)
+            return self._read(
+                octets, log, self._budget, path, depth=depth, boundary=inner.boundary
+            )
+        self._budget.parts -= 1
+        return Part(
+            path=path,
+            span=Span(0, len(octets)),
+            header=Span(0, 0),
+            body=Span(0, len(octets)),
+            fields=(),
+            claims=Claims(
+                content_type=FILE_TYPE if inner.is_file else claims.content_type,
+                boundary=None,
+                transfer_encoding="binary",
+                names=(inner.name,) if inner.is_file else claims.names,
+            ),
+            children=(),
+            decoded_parts=(),
+            delimiters=(),
+            epilogue=None,
+            buffer=octets,
+        )
+
+    def _encoded_message(self, entity: OpenEntity, body: Span) -> tuple[Part, ...]:
+        """Read a message that was encoded, although RFC 2045 6.4 forbids it."""
+        if _COLON.search(self._buffer, body.start, body.end):
+            self._defects.add(Kind.ENCODED_STRUCTURE, entity.path, entity.start)
+        encoding = entity.claims.transfer_encoding
+        content = self._budget.decode(encoding, self._buffer, body)
+        if content is None:
+            self._defects.add(Kind.LIMIT_DECODED, entity.path, entity.body)
+            return ()
+        log = self._defects.within(entity.body)
+        path, depth = f"{entity.path}.1", entity.depth + 1
+        return (self._read(content, log, self._budget, path, depth=depth),)

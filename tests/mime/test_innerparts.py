@@ -1,0 +1,118 @@
+"""Inner contents as parts of the tree."""
+
+from __future__ import annotations
+
+import base64
+
+from smtpguard.mime import Limits, Message, Notice, apply, strip
+from tests.mime.mails import kinds, mail, only, read
+
+
+TOOL = b"MZ\x90\0 a tool of some length, so that it fills lines" * 3
+BASE64 = base64.encodebytes(TOOL).decode().splitlines()
+ATTACHED = (
+    "Content-Type: application/octet-stream; name=a.exe",
+    "Content-Transfer-Encoding: base64",
+    "",
+    *BASE64,
+)
+
+
+def paths(message: Message) -> list[str]:
+    return [part.path for part in message.parts()]
+
+
+def test_a_content_read_in_another_way_is_a_part_with_the_claims_of_its_leaf() -> None:
+    message = read(
+        "Content-Type: application/x-tool; name=a.exe",
+        "Content-Transfer-Encoding: x-unknown",
+        "",
+        *BASE64,
+    )
+    inner = only(message, "1.1")
+    assert (inner.content_type, inner.names) == ("application/x-tool", ("a.exe",))
+    assert b"".join(inner.decoded()) == TOOL
+    assert message.holder(inner) is message.root
+    assert only(message, "1").is_leaf
+    assert [part.path for part in message.candidates()] == ["1", "1.1"]
+
+
+def test_parts_behind_the_close_delimiter_are_seen() -> None:
+    """attacks M4; ClamAV: the second of two boundaries is used in the epilogue."""
+    text = (
+        "Content-Type: multipart/mixed; boundary=X; boundary=Y",
+        "",
+        "--X",
+        "",
+        "text",
+        "--X--",
+        "--Y",
+        *ATTACHED,
+        "--Y--",
+    )
+    message = read(*text)
+    tool = only(message, "1.2.1")
+    assert b"".join(tool.decoded()) == TOOL
+    assert tool.names == ("a.exe",)
+    assert "hidden-parts" in kinds(message)
+    # It cannot be edited: the whole multipart goes.
+    after = b"".join(apply(message, strip(message, tool, Notice("gone\n"))).chunks())
+    assert after.partition(b"\r\n\r\n")[2] == b"gone\r\n"
+
+
+def test_parts_before_the_first_delimiter_are_seen() -> None:
+    message = read(
+        "Content-Type: multipart/mixed; boundary=X",
+        "",
+        "--Y",
+        *ATTACHED,
+        "--Y--",
+        "--X",
+        "",
+        "text",
+        "--X--",
+    )
+    assert b"".join(only(message, "1.2.1").decoded()) == TOOL
+
+
+def test_a_type_that_is_no_multipart_hides_no_parts() -> None:
+    message = read(
+        "Content-Type: ultipart/mixed; boundary=X", "", "--X", *ATTACHED, "--X--"
+    )
+    assert b"".join(only(message, "1.1.1").decoded()) == TOOL
+
+
+def test_hidden_parts_are_not_looked_for_in_hidden_parts() -> None:
+    """Else each level would hold all that is below it once more."""
+    levels = [f"--B{level}\r\nContent-Type: text/plain\r\n" for level in range(40)]
+    message = read("Content-Type: text/plain", "", *levels)
+    assert len(paths(message)) < 60
+    assert max(path.count(".") for path in paths(message)) <= 3
+
+
+def test_inner_parts_count_as_parts_and_levels() -> None:
+    text = (
+        "Content-Type: application/x-tool",
+        "Content-Transfer-Encoding: x-unknown",
+        "",
+        *BASE64,
+    )
+    assert paths(read(*text, limits=Limits(parts=1))) == ["1"]
+    assert paths(read(*text, limits=Limits(depth=1))) == ["1"]
+    small = read(*text, limits=Limits(decoded=len(TOOL) - 1))
+    assert paths(small) == ["1"]
+    assert "limit-decoded" in kinds(small)
+    assert paths(read(*text, limits=Limits(decoded=len(TOOL)))) == ["1", "1.1"]
+
+
+def test_many_ways_to_read_many_parts_are_bounded() -> None:
+    part = mail("--B", "Content-Transfer-Encoding: x", "", *BASE64, "").decode()
+    message = read(
+        "Content-Type: multipart/mixed; boundary=B",
+        "",
+        part * 2000,
+        limits=Limits(decoded=10_000),
+    )
+    held = sum(len(one.buffer) for one in message.parts() if one.path.count(".") > 1)
+    assert held <= 10_000
+    assert {"limit-decoded", "limit-parts"} <= kinds(message)

@@ -1,0 +1,167 @@
+"""What other readers make of contents (attacks M2, M3)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import quopri
+import time
+
+import pytest
+
+from smtpguard.mime.octets import Span
+from smtpguard.mime.otherreadings import (
+    MAX_BOUNDARIES,
+    any_encoding,
+    distinct,
+    hidden_boundaries,
+    is_clean_base64,
+    is_clean_quoted_printable,
+    other_base64,
+    other_quoted_printable,
+)
+from smtpguard.mime.transferencoding import decode_base64
+
+
+TOOL = b"MZ\x90\0 tool \xff\xfe" + bytes(range(256))
+TEXT = base64.encodebytes(TOOL).replace(b"\n", b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("octets", "clean"),
+    [
+        (b"", True),
+        (TEXT, True),
+        (TEXT.rstrip(), True),
+        (TEXT + b"\r\n \r\n", True),
+        (b"QUJD\r\n", True),
+        (b"QUI=\r\n", True),
+        (b"QQ==", True),
+        # Not whole groups, padding that goes on, words behind it, foreign characters.
+        (b"QUJDR", False),
+        (b"QUI", False),
+        (b"Q===", False),
+        (b"QUI=QUI=", False),
+        (b"QQ==\r\nlist footer\r\n", False),
+        (b"QU#JD", False),
+        (b"QU JD", False),
+        (b"Q=UI", False),
+        (b"=QUI", False),
+        (b"QUJD\0", False),
+    ],
+)
+def test_base64_is_clean_where_all_read_it_alike(octets: bytes, clean: bool) -> None:
+    assert is_clean_base64(octets, Span(0, len(octets))) is clean
+    around = b"QU#JD" + octets + b"QU#JD"
+    assert is_clean_base64(around, Span(5, 5 + len(octets))) is clean
+
+
+def test_clean_base64_has_one_reading() -> None:
+    assert list(other_base64(TEXT)) == []
+
+
+def test_padding_may_end_a_group_or_nothing() -> None:
+    """Each group of three characters, as a reader takes it that pads by itself."""
+    groups = [TOOL[at : at + 2] for at in range(0, 20, 2)]
+    coded = [base64.b64encode(group) for group in groups]
+    at_the_end = b"".join(coded)
+    assert b"".join(groups) in other_base64(at_the_end)
+    # noxxi: the padding stands within the group.
+    within = b"".join(code[:1] + b"=" + code[1:3] for code in coded)
+    assert list(other_base64(within)) == [b"".join(groups)]
+
+
+def test_a_reader_may_give_a_line_up_at_what_is_foreign() -> None:
+    lines = TEXT.split(b"\r\n")
+    junk = b"\r\n".join(line + b"#abcd0123" if line else line for line in lines)
+    assert decode_base64(junk) != TOOL
+    assert TOOL in other_base64(junk)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        (b"", True),
+        (b"a=3Db=\r\nc=3d", True),
+        (b"a= \t\r\nb=", True),
+        (b"a=3", False),
+        (b"a==3D", False),
+        (b"a=GGb", False),
+        (b"a= b", False),
+    ],
+)
+def test_quoted_printable_is_clean_where_each_mark_begins_something(
+    text: bytes, clean: bool
+) -> None:
+    assert is_clean_quoted_printable(text) is clean
+    assert bool(list(other_quoted_printable(text))) is not clean
+
+
+def test_a_mark_that_begins_nothing_is_dropped_alone_or_with_what_follows() -> None:
+    assert list(other_quoted_printable(b"=P=K==03==04=0Xz")) == [
+        b"PK\x03\x04=0Xz".replace(b"=", b""),
+        b"\x03\x04z",
+    ]
+
+
+def test_content_is_read_by_its_looks_where_its_encoding_is_not_known() -> None:
+    short = b"MZ\x90\0=tool\xff\xfe"
+    assert short in any_encoding(quopri.encodestring(short))
+    assert TOOL in any_encoding(TEXT)
+    rows = [binascii.b2a_uu(TOOL[at : at + 45]) for at in range(0, len(TOOL), 45)]
+    assert TOOL in any_encoding(b"".join(rows).replace(b"\n", b"\r\n"))
+    assert list(any_encoding(b"Dear all,\r\n\r\nthis is no encoding.\r\n")) == []
+    assert list(any_encoding(b"")) == []
+
+
+def test_each_content_is_seen_once() -> None:
+    assert list(distinct(b"a", [b"b", b"", b"a", b"c", b"b"])) == [b"b", b"c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"", ()),
+        (b"text -- \r\nname\r\n", ()),
+        (b"\r\n-- \r\nContent is king\r\n", ()),
+        (b"\r\n--X\r\nContent-Type: a/b\r\n\r\nx\r\n--X--\r\n", (b"X",)),
+        (b"\r\n--X \t\r\n\r\ncontent-disposition : a\r\n", (b"X",)),
+        (b"\n--X\ncontent-type: a/b\n", (b"X",)),
+        (
+            b"\n--X\nContent-ID: b\n\n--Y\nContent-ID: c\n\n--X\nContent-ID: b",
+            (b"X", b"Y"),
+        ),
+        (b"\r\n-- \r\nContent-Type: a/b\r\n", (b"",)),
+    ],
+)
+def test_parts_are_seen_by_their_delimiters(
+    text: bytes, found: tuple[bytes, ...]
+) -> None:
+    assert hidden_boundaries(text) == found
+
+
+def test_not_every_line_of_dashes_is_tried() -> None:
+    text = b"".join(b"\r\n--%d\r\nContent-Type: a/b\r\n" % n for n in range(1000))
+    assert len(hidden_boundaries(text)) == MAX_BOUNDARIES
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [b"=", b"=A", b"==", b"#a", b"QUI=", b"\r\n--x", b"\r\n--x\r\n ", b" \t", b"=0X="],
+)
+def test_time_grows_with_the_content_alone(unit: bytes) -> None:
+    def seconds(count: int) -> float:
+        text = unit * count
+        taken = []
+        for _ in range(5):
+            began = time.perf_counter()
+            is_clean_base64(text, Span(0, len(text)))
+            list(any_encoding(text))
+            list(other_base64(text))
+            list(other_quoted_printable(text))
+            hidden_boundaries(text)
+            taken.append(time.perf_counter() - began)
+        return min(taken)
+
+    small, large = seconds(8000), seconds(64_000)
+    assert large < max(small, 0.002) * 24
