@@ -20,13 +20,14 @@ type Addresses = Literal["full", "hashed", "none"]
 
 _CODES = re.compile(r"[2-5][0-9]{2}(?: [245]\.[0-9]{1,3}\.[0-9]{1,3}(?![^ ]))?")
 _AT = r"""
-    (?: @ (?: \[ [^\]\s]*+ \]?+                # an address literal,
-            | [\w\\-]*+ (?: \. [\w\\-]++ )*+   # or labels; no full stop of a sentence
+    (?: @ (?: \[ [^\]\s]*+ \]?+               # an address literal,
+            | [^\s<>()\[\]{},;:"'@=!?/|]*+   # or a domain, in whatever script
     ) )++
 """
 _QUOTED = re.compile(
     rf"""
-    (?<!\\) " (?: [^"\\] | \\. )*+ "   # a quoted local part: it may hold anything,
+    (?: (?<!\\) " (?: [^"\\] | \\. )*+ "   # a quoted local part: it may hold anything,
+      | \\" [^"\\]*+ \\" )                 # within a quoted text too,
     [^\s<>()\[\],;:"@]*+ {_AT}         # and more may follow it
     """,
     re.VERBOSE | re.DOTALL,
@@ -97,9 +98,14 @@ def private(text: str, addresses: Addresses) -> str:
         local, at = found.groups("")
         bare = local.lstrip("'")
         marks = local[: len(local) - len(bare)]
-        return marks + shown(bare + at, addresses) if at else local
+        return marks + hidden(bare + at) if at else local
 
-    text = _QUOTED.sub(lambda found: shown(found[0], addresses), text)
+    def hidden(address: str) -> str:
+        # Without the full stop of a sentence.
+        bare = address.rstrip(".")
+        return shown(bare, addresses) + address[len(bare) :]
+
+    text = _QUOTED.sub(lambda found: hidden(found[0]), text)
     return _WORD.sub(told, text)
 
 
