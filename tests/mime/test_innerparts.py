@@ -99,10 +99,10 @@ def test_inner_parts_count_as_parts_and_levels() -> None:
     )
     assert paths(read(*text, limits=Limits(parts=1))) == ["1"]
     assert paths(read(*text, limits=Limits(depth=1))) == ["1"]
-    small = read(*text, limits=Limits(decoded=len(TOOL) - 1))
+    small = read(*text, limits=Limits(readings=len(TOOL) - 1))
     assert paths(small) == ["1"]
-    assert "limit-decoded" in kinds(small)
-    assert paths(read(*text, limits=Limits(decoded=len(TOOL)))) == ["1", "1.1"]
+    assert "limit-readings" in kinds(small)
+    assert paths(read(*text, limits=Limits(readings=len(TOOL)))) == ["1", "1.1"]
 
 
 def test_many_ways_to_read_many_parts_are_bounded() -> None:
@@ -111,8 +111,19 @@ def test_many_ways_to_read_many_parts_are_bounded() -> None:
         "Content-Type: multipart/mixed; boundary=B",
         "",
         part * 2000,
-        limits=Limits(decoded=10_000),
+        limits=Limits(readings=10_000),
     )
     held = sum(len(one.buffer) for one in message.parts() if one.path.count(".") > 1)
     assert held <= 10_000
-    assert {"limit-decoded", "limit-parts"} <= kinds(message)
+    assert {"limit-readings", "limit-parts"} <= kinds(message)
+
+
+def test_hidden_parts_keep_to_the_limits_too() -> None:
+    text = ("Content-Type: a/b", "", "--X", *ATTACHED, "--Y", *ATTACHED)
+    for depth in (1, 2, 3, 4):
+        message = read(*text, limits=Limits(depth=depth))
+        assert max(path.count(".") + 1 for path in paths(message)) <= depth
+        # What follows the first part is odd base64 within it: one level more.
+        assert ("limit-depth" in kinds(message)) == (depth < 4)
+    for parts in (1, 2, 3, 4, 5):
+        assert len(paths(read(*text, limits=Limits(parts=parts)))) <= parts

@@ -69,15 +69,23 @@ class InnerParts:
 
     def parts(self, entity: OpenEntity, end: int) -> tuple[Part, ...]:
         """Return what lies in an entity beside what it is by the book."""
-        if entity.depth >= self._limits.depth or self._budget.parts <= 0:
-            return ()
         claims = entity.claims
+        is_deepest = entity.depth >= self._limits.depth
         if claims.is_encoded and claims.content_type in MESSAGE_TYPES:
+            if is_deepest or self._budget.parts <= 0:
+                return ()
             return self._encoded_message(entity, Span(entity.body, end))
         found: list[Part] = []
+        if self._budget.is_read_enough:
+            self._defects.add(Kind.LIMIT_READINGS, entity.path, entity.body)
+            return ()
         for inner in self._contents(entity, end):
             if not self._budget.spend(len(inner.octets)):
-                self._defects.add(Kind.LIMIT_DECODED, entity.path, entity.body)
+                self._defects.add(Kind.LIMIT_READINGS, entity.path, entity.body)
+                break
+            if is_deepest or self._budget.parts <= 0:
+                kind = Kind.LIMIT_DEPTH if is_deepest else Kind.LIMIT_PARTS
+                self._defects.add(kind, entity.path, entity.body)
                 break
             path = f"{entity.path}.{len(entity.children) + len(found) + 1}"
             found.append(self._part(entity, inner, path))

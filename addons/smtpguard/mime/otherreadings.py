@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from smtpguard.mime.octets import Octets, Span
 
 
-MAX_OCTETS = 8 * 1024 * 1024
+MAX_OCTETS = 4 * 1024 * 1024
 MAX_BOUNDARIES = 5
 """Boundaries by which one content is tried to be read; more of them are no mail."""
 MAX_PADDINGS = 10_000

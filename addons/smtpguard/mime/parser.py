@@ -231,7 +231,10 @@ class _Parser:
         entity.body = entity.content = 0
         entity.fields = ()
         entity.claims = Claims("multipart/mixed", boundary, "7bit", ())
-        self._activate(entity, boundary)
+        if entity.depth >= self._limits.depth:
+            self._note(Kind.LIMIT_DEPTH, 0)
+        else:
+            self._activate(entity, boundary)
 
     def _next_empty_line(self, start: int) -> tuple[int, int]:
         """Return the first empty line at or after ``start``; beyond the end if none.
