@@ -125,14 +125,16 @@ def _leaf(text: bytes, content_type: str) -> Node:
     return Node(content_type, head + b"\r\n" + text)
 
 
-def _multipart(children: list[Node], *, closed: bool) -> Node:
+def _multipart(children: list[Node], subtype: str, *, closed: bool) -> Node:
     # A boundary made from what it encloses: no multipart has that of one around it.
     inside = b"".join(child.octets for child in children)
     boundary = b"=_" + hashlib.sha1(inside).hexdigest().encode()
-    head = b'Content-Type: multipart/mixed; boundary="' + boundary + b'"\r\n\r\npre'
+    content_type = f"multipart/{subtype}"
+    field = f'Content-Type: {content_type}; boundary="'.encode()
+    head = field + boundary + b'"\r\n\r\npre'
     parts = b"".join(b"\r\n--%b\r\n%b" % (boundary, c.octets) for c in children)
     close = b"\r\n--" + boundary + b"--\r\nepilogue" if closed else b""
-    return Node("multipart/mixed", head + parts + close, tuple(children))
+    return Node(content_type, head + parts + close, tuple(children))
 
 
 def _message(inner: Node) -> Node:
@@ -147,6 +149,7 @@ TREES = st.recursive(
         st.builds(
             _multipart,
             st.lists(inner, min_size=1, max_size=4),
+            st.sampled_from(["mixed", "mixed", "alternative", "signed"]),
             closed=st.booleans(),
         ),
         st.builds(_message, inner),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from smtpguard.mime import Span
 from smtpguard.mime.transferencoding import (
+    base64_pieces,
     decode,
     decode_base64,
     encode_base64,
@@ -119,6 +120,19 @@ def test_encoded_base64_has_short_lines_and_decodes_to_itself(content: bytes) ->
     assert all(len(line) <= 76 for line in text.split(b"\r\n"))
     assert text == b"" or text.endswith(b"\r\n")
     assert binascii.a2b_base64(text) == content
+
+
+@given(
+    st.lists(st.integers(0, 3 * CHUNK_OCTETS), max_size=4),
+    st.integers(1, 2 * CHUNK_OCTETS),
+)
+def test_base64_of_chunks_is_that_of_all_of_them(sizes: list[int], cut: int) -> None:
+    content = b"".join(bytes([number]) * size for number, size in enumerate(sizes))
+    chunks = [content[at : at + cut] for at in range(0, len(content), cut)]
+    pieces = list(base64_pieces(chunks))
+    assert all(0 < len(piece) <= CHUNK_OCTETS for piece in pieces)
+    expected = base64.encodebytes(content).replace(b"\n", b"\r\n")
+    assert b"".join(pieces) == expected
 
 
 LINES = st.lists(

@@ -1,9 +1,9 @@
 """Messages as trees of spans over the octets they came in; usable alone.
 
 ``parse`` never raises and never copies: a message is read once, in linear time, within
-``Limits``, and what is wrong with it is a ``Defect``. ``strip`` and ``prepend_field``
-plan edits, ``apply`` carries them out, and every octet outside an edit stays as it was
-received. Knows no SMTP, no rules, no files.
+``Limits``, and what is wrong with it is a ``Defect``. ``strip``, ``lock``
+and ``prepend_field`` plan edits, ``apply`` carries them out, and every
+octet outside an edit stays as it was received. Knows no SMTP, no rules, no files.
 """
 
 from smtpguard.mime.defects import Defect, Kind
@@ -15,7 +15,13 @@ from smtpguard.mime.octets import Octets, Span
 from smtpguard.mime.outline import outline, outline_defects
 from smtpguard.mime.parser import parse
 from smtpguard.mime.part import Message, Part
-from smtpguard.mime.surgery import Edit, apply, prepend_field, strip
+from smtpguard.mime.surgery import (
+    Edit,
+    apply,
+    lock,
+    prepend_field,
+    strip,
+)
 
 
 __all__ = [
@@ -33,6 +39,7 @@ __all__ = [
     "apply",
     "deny_message",
     "is_quick",
+    "lock",
     "outline",
     "outline_defects",
     "parse",

@@ -1,9 +1,8 @@
 """Edits: planned as spans of the received octets, applied once (contract 6).
 
-An edit changes the octets of its span and no other. What is inserted is 7-bit, in
-CRLF-ended lines of at most 76 characters (fields: 998, RFC 5322 2.1.1), none of which
-begins with ``--``: no boundary, whatever it is, can be among them. Edits hold no copy
-of the message; the result is a list of spans and insertions over the same buffer.
+An edit changes the octets of its span and no other. What is inserted can be taken for
+no structure of what is around it (``writing``). Edits hold no copy of the message; the
+result is a list of spans and insertions over the same buffer.
 """
 
 from __future__ import annotations
@@ -13,30 +12,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpguard.mime.octets import Octets, Span
-from smtpguard.mime.transferencoding import (
-    MAX_LINE,
-    encode_base64,
-    encode_quoted_printable,
+from smtpguard.mime.writing import (
+    CRLF,
+    Entity,
+    field_octets,
+    locked_entity,
+    mixed_entity,
+    notice_entity,
 )
 from smtpguard.model.content import Edited
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from smtpguard.mime.header import Field
     from smtpguard.mime.notice import Notice
     from smtpguard.mime.part import Message, Part
 
 
-_CRLF = b"\r\n"
-_FIELD_NAME = re.compile(rb"[!-9;-~]{1,77}")
-_FIELD_VALUE = re.compile(rb"[ -~]*")
-_WORD = re.compile(rb" *[^ ]+")
-# What needs no encoding: short lines that nothing on the way takes for something else.
-_PLAIN_LINE = re.compile(r"(?!--|From |\.)(?:[ -~\t]{0,75}[!-~])?")
-
-MAX_FIELD_LINE = 998
-"""Octets of a line without CRLF (RFC 5322 2.1.1)."""
+# Of a field that a limit cut: the rest of its line, and its continuations.
+_REST_OF_LINE = re.compile(rb"[^\n]*+\n?")
+_CONTINUATIONS = re.compile(rb"(?:[ \t][^\n]*+\n?)*+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +44,8 @@ class Edit:
     replacement: bytes
     part: str = ""
     """Path of the part that is replaced; "" where only a field changes."""
+    more: tuple[bytes, ...] = ()
+    """Goes on after ``replacement``, where that is too large for one piece."""
 
 
 def strip(message: Message, part: Part, notice: Notice) -> tuple[Edit, ...]:
@@ -56,12 +55,36 @@ def strip(message: Message, part: Part, notice: Notice) -> tuple[Edit, ...]:
     inside message/rfc822) keeps its header, octet for octet, but for ``Content-*``. A
     part that was found in decoded content takes the part that was decoded with it.
     """
+    return _replaced(message, message.holder(part), notice_entity(notice.text))
+
+
+def lock(
+    message: Message,
+    part: Part,
+    notice: Notice,
+    name: str,
+    octets: bytes | Iterable[bytes],
+) -> tuple[Edit, ...]:
+    """Plan to put a text part with the deny message, and a file of that name and those
+    octets, where ``part`` is.
+
+    What goes and what stays is as with ``strip``; ``octets`` should be made of the
+    content of ``message.holder(part)``, and are read once, at once. ``name`` may be any
+    text. In a multipart/mixed the two stand between its own delimiters; elsewhere two
+    parts would mean something else than one (RFC 2046 5.1.4), so they are in a
+    multipart/mixed of their own. Raises ValueError as ``mixed_entity`` does.
+    """
     part = message.holder(part)
-    header, body = _notice_entity(notice.text)
-    if not _is_own_message(message, part):
-        text = _joined_to(message.buffer, part.span.end, header + _CRLF + body)
-        return (Edit(part.span, text, part.path),)
-    return tuple(_strip_message(message.buffer, part, (header, body)))
+    two = notice_entity(notice.text), locked_entity(name, octets)
+    around = _around(message, part)
+    if around and around[0].content_type == "multipart/mixed":
+        number = int(part.path.rpartition(".")[2])
+        delimiter = around[0].delimiters[number - 1].of(message.buffer).strip(CRLF)
+        pieces = (*two[0].pieces, delimiter + CRLF, *two[1].pieces)
+        return (_between_delimiters(message.buffer, part, pieces),)
+    boundaries = (one.claims.boundary for one in around)
+    both = mixed_entity(two, (one for one in boundaries if one is not None))
+    return _replaced(message, part, both)
 
 
 def prepend_field(message: Message, name: bytes, value: bytes) -> Edit:
@@ -70,12 +93,9 @@ def prepend_field(message: Message, name: bytes, value: bytes) -> Edit:
     Raises ValueError unless name and value are printable ASCII: whoever puts a sender's
     text into a field must have made it harmless before.
     """
-    if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
-        msg = f"not a header field: {name!r}: {value!r}"
-        raise ValueError(msg)
+    field = field_octets(name, value)
     at = _top_of_header(message)
-    lead = b"" if _begins_line(message.buffer, at) else _CRLF
-    field = _folded(name + b": " + value.strip(b" "))
+    lead = b"" if _begins_line(message.buffer, at) else CRLF
     return Edit(Span(at, at), lead + field)
 
 
@@ -94,8 +114,7 @@ def apply(message: Message, edits: Sequence[Edit]) -> Edited:
             raise ValueError(msg)
         if position < edit.span.start:
             pieces.append((position, edit.span.start))
-        if edit.replacement:
-            pieces.append(edit.replacement)
+        pieces += filter(None, (edit.replacement, *edit.more))
         position = edit.span.end
     if position < len(message.buffer):
         pieces.append((position, len(message.buffer)))
@@ -138,73 +157,84 @@ def _is_inside(inner: Span, outer: Span) -> bool:
     return outer.start < inner.start < outer.end
 
 
-def _is_own_message(message: Message, part: Part) -> bool:
-    """Say whether ``part`` is a message rather than a part between boundary lines."""
-    if part.path == message.root.path:
-        return True
-    container = message.part(part.path.rpartition(".")[0])
-    return container is not None and container.is_message
+def _around(message: Message, part: Part) -> list[Part]:
+    """Return the containers that ``part`` is in, the innermost first."""
+    found: list[Part] = []
+    one = message.root
+    for number in part.path.split(".")[1:]:
+        found.insert(0, one)
+        one = one.children[int(number) - 1]
+    return found
 
 
-def _strip_message(
-    buffer: Octets, part: Part, entity: tuple[bytes, bytes]
-) -> Iterator[Edit]:
+def _replaced(message: Message, part: Part, entity: Entity) -> tuple[Edit, ...]:
+    """Plan to put ``entity`` where ``part`` is."""
+    around = _around(message, part)
+    if not around or around[0].is_message:
+        return tuple(_replace_content(message.buffer, part, entity))
+    return (_between_delimiters(message.buffer, part, entity.pieces),)
+
+
+def _between_delimiters(buffer: Octets, part: Part, pieces: tuple[bytes, ...]) -> Edit:
+    """Plan to put whole entities where a part between boundary lines is."""
+    # A delimiter that is the end of the message may have no line end.
+    lead = () if _begins_line(buffer, part.span.start) else (CRLF,)
+    return _edit(buffer, part.span, (*lead, *pieces), part.path)
+
+
+def _replace_content(buffer: Octets, part: Part, entity: Entity) -> Iterator[Edit]:
     """Plan the edits that replace a message's content but not its other fields.
 
     The new fields stand where the first ``Content-*`` field stood, else at the end.
     """
-    header, body = entity
+    header, body = entity.header, entity.body
     end = part.header.end
     if not any(field.is_named("mime-version") for field in part.fields):
         header = b"MIME-Version: 1.0\r\n" + header
-    claims = [f.span for f in part.fields if f.name.lower().startswith("content-")]
+    claims = [
+        _whole(buffer, field)
+        for field in part.fields
+        if field.name.lower().startswith("content-")
+    ]
     for span in claims:
         yield Edit(span, header, part.path)
         header = b""
-    is_open = not _begins_line(buffer, end) and end not in {s.end for s in claims}
-    rest = (_CRLF if is_open else b"") + header
+    is_open = not _begins_line(buffer, end) and end not in {c.end for c in claims}
+    rest = (CRLF if is_open else b"") + header
     if part.body.start == end:
         # No empty line: the header ends where the message does.
-        text = _joined_to(buffer, part.span.end, rest + _CRLF + body)
-        yield Edit(Span(end, part.span.end), text, part.path)
+        pieces = (rest + CRLF, *body)
+        yield _edit(buffer, Span(end, part.span.end), pieces, part.path)
         return
     if rest:
         yield Edit(Span(end, end), rest, part.path)
-    text = _joined_to(buffer, part.span.end, body)
-    yield Edit(part.body, text, part.path)
+    yield _edit(buffer, part.body, body, part.path)
 
 
-def _notice_entity(text: str) -> tuple[bytes, bytes]:
-    """Return the header fields and the body of a notice, CRLF-ended."""
-    encoding, body = _encoded(text)
-    fields = (
-        b"Content-Type: text/plain; charset=utf-8",
-        b"Content-Transfer-Encoding: " + encoding,
-        b"Content-Disposition: inline",
-    )
-    return b"".join(field + _CRLF for field in fields), body
-
-
-def _encoded(text: str) -> tuple[bytes, bytes]:
-    """Return the lightest 7-bit encoding of ``text`` and its lines."""
-    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-    if all(_PLAIN_LINE.fullmatch(line) for line in lines):
-        return b"7bit", "".join(f"{line}\r\n" for line in lines).encode("ascii")
-    foreign = sum(not character.isascii() for character in text)
-    if foreign * 3 > len(text):
-        joined = "".join(f"{line}\r\n" for line in lines)
-        return b"base64", encode_base64(joined.encode("utf-8", "replace"))
-    return b"quoted-printable", encode_quoted_printable(text)
-
-
-def _joined_to(buffer: Octets, end: int, text: bytes) -> bytes:
-    """Return ``text`` for a place that ends at ``end``.
+def _edit(buffer: Octets, span: Span, pieces: tuple[bytes, ...], path: str) -> Edit:
+    """Return an edit that ends where ``span`` does.
 
     The line end before a delimiter belongs to the delimiter, where it has one.
     """
-    if buffer[end : end + 1] in {b"\r", b"\n"}:
-        return text.removesuffix(_CRLF)
-    return text
+    *pieces_before, last = pieces
+    if buffer[span.end : span.end + 1] in {b"\r", b"\n"}:
+        last = last.removesuffix(CRLF)
+    first, *more = (*pieces_before, last)
+    return Edit(span, first, path, tuple(more))
+
+
+def _whole(buffer: Octets, field: Field) -> Span:
+    """Return all octets of a field, also of one that was read up to a limit."""
+    end = field.span.end
+    if not _begins_line(buffer, end):
+        end = _end(_REST_OF_LINE, buffer, end)
+    return Span(field.span.start, _end(_CONTINUATIONS, buffer, end))
+
+
+def _end(pattern: re.Pattern[bytes], buffer: Octets, start: int) -> int:
+    found = pattern.match(buffer, start)
+    assert found is not None
+    return found.end()
 
 
 def _begins_line(buffer: Octets, at: int) -> bool:
@@ -219,17 +249,3 @@ def _top_of_header(message: Message) -> int:
     """
     fields = message.fields
     return fields[0].span.start if fields else message.root.header.end
-
-
-def _folded(field: bytes) -> bytes:
-    """Return a field folded at blanks where it grows too long, CRLF-ended."""
-    lines: list[bytes] = []
-    for word in _WORD.findall(field):
-        if lines and len(lines[-1]) + len(word) <= MAX_LINE:
-            lines[-1] += word
-        else:
-            lines.append(word)
-    if max(map(len, lines)) > MAX_FIELD_LINE:
-        msg = "header field has a word that is too long for a line"
-        raise ValueError(msg)
-    return _CRLF.join(lines) + _CRLF

@@ -15,7 +15,7 @@ from smtpguard.model.content import CHUNK_OCTETS
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from smtpguard.mime.octets import Octets, Span
 
@@ -29,6 +29,7 @@ MAX_LINE = 76
 ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 FOREIGN = bytes(sorted(set(range(256)) - set(ALPHABET) - {ord("=")}))
 QUAD = 4
+_LINE_OCTETS = MAX_LINE // QUAD * 3
 _BAD_LINE_STARTS = (b"--", b"From ", b".")
 """A boundary delimiter, what mailbox files change, and what SMTP stuffs."""
 
@@ -127,11 +128,28 @@ def decode_quoted_printable(text: bytes) -> bytes:
 
 def encode_base64(octets: bytes) -> bytes:
     """Return ``octets`` as CRLF-ended lines of base64."""
-    step = MAX_LINE // QUAD * 3
-    return b"".join(
-        binascii.b2a_base64(octets[at : at + step], newline=False) + b"\r\n"
-        for at in range(0, len(octets), step)
-    )
+    return b"".join(base64_pieces((octets,)))
+
+
+def base64_pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what the chunks hold together as CRLF-ended lines of base64, in pieces of
+    at most ``CHUNK_OCTETS``."""
+    step = CHUNK_OCTETS // (MAX_LINE + 2) * _LINE_OCTETS
+    pending = bytearray()
+    for chunk in chunks:
+        for start in range(0, len(chunk), step):
+            pending += memoryview(chunk)[start : start + step]
+            if len(pending) >= step:
+                yield _base64_lines(pending[:step])
+                del pending[:step]
+    if pending:
+        yield _base64_lines(pending)
+
+
+def _base64_lines(octets: bytearray) -> bytes:
+    text = binascii.b2a_base64(octets, newline=False)
+    lines = [text[at : at + MAX_LINE] for at in range(0, len(text), MAX_LINE)]
+    return b"\r\n".join(lines) + b"\r\n"
 
 
 def encode_quoted_printable(text: str) -> bytes:
