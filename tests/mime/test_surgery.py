@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from smtpguard.mime import (
     Edit,
+    Limits,
     Message,
     Notice,
     Part,
@@ -16,6 +17,7 @@ from smtpguard.mime import (
     apply,
     parse,
     prepend_field,
+    remove_field,
     strip,
 )
 from tests.mime.mails import (
@@ -459,11 +461,102 @@ def test_what_would_break_the_header_is_refused(name: bytes, value: bytes) -> No
         prepend_field(read("Subject: x", ""), name, value)
 
 
+def without(message: Message, *names: str) -> bytes:
+    fields = [f for p in message.parts() for f in p.fields if f.name in names]
+    return result(message, *(remove_field(message, field) for field in fields))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"X: 1\r\nA: 2\r\n\r\nbody", b"A: 2\r\n\r\nbody"),
+        (b"A: 2\r\nX: 1\r\n\r\nbody", b"A: 2\r\n\r\nbody"),
+        (
+            b"A: 2\r\nX: 1\r\n\tfold\r\n \r\n  b\r\nB: 3\r\n\r\n",
+            b"A: 2\r\nB: 3\r\n\r\n",
+        ),
+        (b"X: 1\r\nX: 2\r\n a\r\nA: 3\r\n b\r\nX: 4\r\n\r\n", b"A: 3\r\n b\r\n\r\n"),
+        (b"X : 1\r\nA: 2\r\n", b"A: 2\r\n"),
+        (b"A: 1\r\nX: 2", b"A: 1\r\n"),
+        (b"X: 2", b""),
+        (b"A: 1\nX: 2\n\nbody\n", b"A: 1\n\nbody\n"),
+        (b"From x@y Mon\r\nX: 1\r\n\r\nb", b"From x@y Mon\r\n\r\nb"),
+        (b" junk\r\nX: 1\r\njunk\r\n\r\nb", b" junk\r\njunk\r\n\r\nb"),
+    ],
+)
+def test_a_field_is_taken_away_with_all_its_lines(text: bytes, expected: bytes) -> None:
+    message = parse(text)
+    assert without(message, "X") == expected
+
+
+def test_a_header_without_any_field_left_ends_where_it_did() -> None:
+    found = without(read("X: 1", " a", "X: 2", "", "A: body", "", "b"), "X")
+    assert found == mail("", "A: body", "", "b")
+    after = parse(found)
+    assert after.fields == ()
+    assert content(after.root) == mail("A: body", "", "b")
+
+
+def test_fields_of_a_part_can_be_taken_away() -> None:
+    message = read(MIXED, "", "--b", "X: 1", "", "x", "--b", "X: 2", "--b--")
+    assert without(message, "X") == mail(MIXED, "", "--b", "", "x", "--b", "--b--")
+
+
+@pytest.mark.parametrize("limit", range(8, 35))
+def test_a_field_that_a_limit_cut_is_taken_away_to_its_end(limit: int) -> None:
+    """Its rest would become a line of its own, or go on with the field before."""
+    text = mail("A: 1", "X: 2", " B: 3", "\tC: 4", " D: 5", "", "body")
+    message = parse(text, Limits(header_section=limit))
+    assert [field.name for field in message.fields] == ["A", "X"]
+    assert without(message, "X") == mail("A: 1", "", "body")
+
+
+@pytest.mark.parametrize("limit", range(30, 62))
+def test_a_type_that_a_limit_cut_is_replaced_to_its_end(limit: int) -> None:
+    text = mail(
+        "A: 1", "Content-Type: application/zip;", " name=a.zip;", " x=y", "", ""
+    )
+    message = parse(text, Limits(header_section=limit))
+    edits = strip(message, message.root, NOTICE)
+    field = message.fields[1]
+    expected = mail("A: 1", "MIME-Version: 1.0") + PLAIN
+    assert result(message, *edits, remove_field(message, field)) == expected
+
+
+@given(
+    TREES | CRLF_SOUP.map(lambda text: Node("", text)),
+    st.sets(st.integers(0, 30), max_size=6),
+    st.integers(0, 100),
+)
+def test_taking_fields_away_changes_no_other(
+    tree: Node, chosen: set[int], choice: int
+) -> None:
+    own = mail("X: 1", "Y: 2", "\tz", "X: 3")
+    message = parse(own + tree.octets)
+    gone = [field for n, field in enumerate(message.fields) if n in chosen]
+    edits = [remove_field(message, field) for field in gone]
+    found = result(message, *edits)
+    assert result(message, *reversed(edits)) == found
+    assert len(found) == len(message.buffer) - sum(len(field.span) for field in gone)
+    body = message.root.body.of(message.buffer)
+    assert found.endswith(body)
+    after = parse(found)
+    kept = [field.raw for n, field in enumerate(message.fields) if n not in chosen]
+    assert [field.raw for field in after.fields] == kept
+    # A strip of what is inside goes with it, in any order.
+    inner = [part for part in message.parts() if message.holder(part).path != "1"]
+    if inner:
+        strips = strip(message, inner[choice % len(inner)], NOTICE)
+        both = result(message, *edits, *strips)
+        assert both == result(message, *strips, *edits)
+        assert parse(both).root.header == after.root.header
+
+
 def test_fields_can_change_while_a_part_is_stripped() -> None:
     message = read("X-Forged: 1", "Content-Type: a/b", "X-Forged: 2", "", "x")
     edits = (
         # Taken away; that of the type is replaced by the strip as well, and loses.
-        *(Edit(message.fields[n].span, b"") for n in (0, 2, 1)),
+        *(remove_field(message, message.fields[n]) for n in (0, 2, 1)),
         prepend_field(message, b"X-Own", b"1"),
         *strip(message, message.root, NOTICE),
     )

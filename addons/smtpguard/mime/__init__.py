@@ -1,8 +1,8 @@
 """Messages as trees of spans over the octets they came in; usable alone.
 
 ``parse`` never raises and never copies: a message is read once, in linear time, within
-``Limits``, and what is wrong with it is a ``Defect``. ``strip``, ``lock``
-and ``prepend_field`` plan edits, ``apply`` carries them out, and every
+``Limits``, and what is wrong with it is a ``Defect``. ``strip``, ``lock``,
+``prepend_field`` and ``remove_field`` plan edits, ``apply`` carries them out, and every
 octet outside an edit stays as it was received. Knows no SMTP, no rules, no files.
 """
 
@@ -20,6 +20,7 @@ from smtpguard.mime.surgery import (
     apply,
     lock,
     prepend_field,
+    remove_field,
     strip,
 )
 
@@ -44,5 +45,6 @@ __all__ = [
     "outline_defects",
     "parse",
     "prepend_field",
+    "remove_field",
     "strip",
 ]

@@ -99,6 +99,15 @@ def prepend_field(message: Message, name: bytes, value: bytes) -> Edit:
     return Edit(Span(at, at), lead + field)
 
 
+def remove_field(message: Message, field: Field) -> Edit:
+    """Plan to take a field away with all its lines; of any part's header.
+
+    No line of the others is touched: what follows a field begins with no blank, so it
+    continues nothing. A field that was cut by a limit goes to its end.
+    """
+    return Edit(_whole(message.buffer, field), b"")
+
+
 def apply(message: Message, edits: Sequence[Edit]) -> Edited:
     """Carry out edits over the octets of ``message``, each once.
 
