@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpguard.mime import Variables, deny_message
-from smtpguard.mime.notice import MAX_VALUE, harmless, text
+from smtpguard.mime import LANGUAGES, Variables, deny_message, unknown_variables
+from smtpguard.mime.notice import MAX_VALUE, harmless
 
 
 FULL = Variables(
@@ -20,6 +20,10 @@ FULL = Variables(
     recovery=True,
     id="5f3a.2",
 )
+
+
+def text(template: str | None, variables: Variables, *languages: str) -> str:
+    return deny_message(template, variables, languages or ("en", "de")).text
 
 
 def test_the_default_text_tells_everything_in_two_languages() -> None:
@@ -96,8 +100,90 @@ def test_a_value_is_not_filled_again() -> None:
     assert text("%(filename)s", Variables("r", "t", "%(id)s", id="x")) == "%(id)s"
 
 
-def test_a_notice_has_the_filled_text() -> None:
-    assert deny_message("%(filename)s", FULL).text == "setup.exe"
+@pytest.mark.parametrize(
+    ("template", "filled"),
+    [
+        ("%(action)s", "supprimée"),
+        ("%(action_de)s %(action_fr)s", "entfernt supprimée"),
+        ("%(action_xx)s", "%(action_xx)s"),
+        (
+            "%(virus)s|%(virus_nl)s",
+            "rien trouvé ou pas d'analyse|niets gevonden of niet gecontroleerd",
+        ),
+        ("%(reason_fr)s", "%(reason_fr)s"),
+    ],
+)
+def test_an_own_text_speaks_the_first_language_and_those_it_names(
+    template: str, filled: str
+) -> None:
+    assert text(template, Variables(reason="r", type="t"), "fr", "it") == filled
+
+
+def test_the_default_texts_stand_one_after_the_other() -> None:
+    alone = [text(None, FULL, language) for language in ("pl", "en")]
+    together = text(None, FULL, "pl", "en")
+    assert together == f"{alone[0]}\n{'-' * 62}\n\n{alone[1]}"
+    assert text(None, FULL, "en") + f"\n{'-' * 62}\n\n" + text(None, FULL, "de") == (
+        text(None, FULL)
+    )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("action", ["strip", "lock", "quarantine"])
+@pytest.mark.parametrize("recovery", [True, False])
+def test_every_language_tells_everything(
+    language: str, action: str, recovery: bool
+) -> None:
+    variables = Variables(
+        "because", "a/b", "a.exe", action=action, recovery=recovery, id="5f3a.2"
+    )
+    words = LANGUAGES[language]
+    told = [
+        "because",
+        "a/b",
+        "a.exe",
+        "5f3a.2",
+        getattr(words, action),
+        words.recoverable if recovery else words.lost,
+        words.no_virus,
+    ]
+    shown = text(None, variables, language)
+    assert [shown.count(one) for one in told] == [1] * len(told)
+    assert "%" not in shown
+    # Nothing that a value may be is cut.
+    assert " ... " not in shown
+    assert max(map(len, shown.split("\n"))) <= 100
+
+
+@pytest.mark.parametrize("languages", [("xx",), ("en", "xx"), ("EN",), ()])
+def test_a_language_that_is_not_built_in_is_an_error(languages: list[str]) -> None:
+    for template in (None, "own"):
+        with pytest.raises(ValueError, match="not languages"):
+            deny_message(template, FULL, languages)
+
+
+@pytest.mark.parametrize(
+    ("template", "unknown"),
+    [
+        ("%(reason)s %(type)s %(filename)s %(virus)s %(action)s %(recovery)s", ()),
+        ("%(id)s %(action_de)s %(virus_pt)s %(recovery_en)s", ()),
+        ("100 %, 100 %% %s", ()),
+        ("%%(acton)s", ()),
+        ("%(acton)s %(acton)s %(type)s", ("%(acton)s",)),
+        ("%(type) %(id", ("%(type)", "%(id")),
+        ("%(action_xx)s %(reason_de)s", ("%(action_xx)s", "%(reason_de)s")),
+        ("%(TYPE)s %()s %( type)s", ("%(TYPE)s", "%()s", "%( type)s")),
+        ("%%%(x)s", ("%(x)s",)),
+    ],
+)
+def test_what_is_no_variable_is_told(template: str, unknown: tuple[str, ...]) -> None:
+    assert unknown_variables(template) == unknown
+
+
+@given(st.text(st.sampled_from("%()s\nactionde_ ")))
+def test_what_is_not_told_is_filled(template: str) -> None:
+    if not unknown_variables(template):
+        assert "%(" not in text(template.replace("%%", ""), FULL)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ octet outside an edit stays as it was received. Knows no SMTP, no rules, no file
 from smtpguard.mime.defects import Defect, Kind
 from smtpguard.mime.effort import is_quick
 from smtpguard.mime.header import Field
+from smtpguard.mime.languages import LANGUAGES
 from smtpguard.mime.limits import Limits
-from smtpguard.mime.notice import Notice, Variables, deny_message
+from smtpguard.mime.notice import Notice, Variables, deny_message, unknown_variables
 from smtpguard.mime.octets import Octets, Span
 from smtpguard.mime.outline import outline, outline_defects
 from smtpguard.mime.parser import parse
@@ -26,6 +27,7 @@ from smtpguard.mime.surgery import (
 
 
 __all__ = [
+    "LANGUAGES",
     "Defect",
     "Edit",
     "Field",
@@ -47,4 +49,5 @@ __all__ = [
     "prepend_field",
     "remove_field",
     "strip",
+    "unknown_variables",
 ]
