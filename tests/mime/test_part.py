@@ -201,3 +201,27 @@ def test_a_multipart_that_claims_an_encoding_is_not_decoded() -> None:
 def test_a_part_of_the_received_octets_is_its_own_holder() -> None:
     message = read(*MULTIPART)
     assert all(message.holder(part) is part for part in message.parts())
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_read"),
+    [
+        (Limits(), True),
+        (Limits(header_section=20), False),
+        (Limits(fields=1), False),
+        # One in the inner message only.
+        (Limits(fields=2), True),
+        (Limits(parts=1), True),
+    ],
+)
+def test_a_header_that_a_limit_cut_is_told(limits: Limits, is_read: bool) -> None:
+    message = read(
+        "A: 1",
+        "Content-Type: message/rfc822",
+        "",
+        "Subject: inner",
+        "",
+        "x",
+        limits=limits,
+    )
+    assert message.is_header_read == is_read

@@ -12,6 +12,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from smtpguard.mime.defects import Kind
 from smtpguard.mime.entity import MESSAGE_TYPES, Claims
 from smtpguard.mime.transferencoding import decode
 
@@ -101,6 +102,14 @@ class Message:
     def fields(self) -> tuple[Field, ...]:
         """The header fields of the message itself, in order."""
         return self.root.fields
+
+    @property
+    def is_header_read(self) -> bool:
+        """Say whether ``fields`` are all there are: no limit cut them off."""
+        limits = {Kind.LIMIT_HEADER, Kind.LIMIT_FIELDS}
+        return not any(
+            one.part == self.root.path and one.kind in limits for one in self.defects
+        )
 
     def parts(self) -> Iterator[Part]:
         """Yield every part, the root first, in document order."""
