@@ -44,6 +44,36 @@ def test_the_default_text_tells_everything_in_two_languages() -> None:
     assert "wiederherstellen" in german
 
 
+def test_the_default_text_as_recipients_see_it() -> None:
+    variables = Variables("filenames:3", "a/b", "a.exe", action="lock", id="5f3a.2")
+    assert text(None, variables).split("\n") == [
+        "A part of this message was locked by the mail gateway.",
+        "",
+        "  Reason:        filenames:3",
+        "  File name:     a.exe",
+        "  Content type:  a/b",
+        "  Virus scan:    nothing found or not scanned",
+        "  Recovery:      not possible; ask the sender to send it another way",
+        "  Reference:     5f3a.2",
+        "",
+        "The rest of the message is as it was sent.",
+        "",
+        "--------------------------------------------------------------",
+        "",
+        "Ein Teil dieser Nachricht wurde vom Mail-Gateway gesperrt.",
+        "",
+        "  Grund:         filenames:3",
+        "  Dateiname:     a.exe",
+        "  Inhaltstyp:    a/b",
+        "  Virenprüfung:  nichts gefunden oder nicht geprüft",
+        "  Rückgabe:      nicht möglich; bitten Sie den Absender um einen anderen Weg",
+        "  Kennung:       5f3a.2",
+        "",
+        "Der Rest der Nachricht ist so, wie er gesendet wurde.",
+        "",
+    ]
+
+
 def test_the_default_text_leaves_no_variable_unfilled() -> None:
     assert "%" not in text(None, FULL)
     assert "%" not in text(None, Variables(reason="r", type="t"))
