@@ -28,7 +28,9 @@ TESTED_ELSEWHERE = {
 }
 
 # import-linter sees what these floors import; these need no import.
-PURE = ("model", "errors", "wire", "mime", "dialogue", "policy")
+PURE = ("model", "errors", "wire", "mime", "dialogue", "policy", "locking")
+# The reader and a command in one file, for the isolated PC.
+NOT_PURE = "locking/unlock.py"
 IMPURE_CALLS = {"open", "print", "input", "eval", "exec", "__import__"}
 CLOCKS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 
@@ -140,6 +142,7 @@ def test_pure_floors_open_no_file_and_read_no_clock() -> None:
         str(path.relative_to(PACKAGE)): calls
         for path in MODULES
         if path.relative_to(PACKAGE).parts[0].removesuffix(".py") in PURE
+        and path != PACKAGE / NOT_PURE
         and (calls := impure_calls(parsed(path)))
     }
     assert found == {}

@@ -19,11 +19,13 @@ floor   what stands there
 3       ``pipeline``: message and envelope facts -> rules -> disposition
 2       ``dialogue`` (two SMTP legs, one state machine), ``policy`` (rules)
 1       ``wire`` (SMTP grammar and framing), ``mime`` (messages as spans)
-0       ``model``, ``errors``: the nouns everybody shares
+0       ``locking`` (containers of locked parts); ``model``, ``errors``:
+        the nouns everybody shares
 ======  ================================================================
 
 Floors 0 to 3 are pure: no mitmproxy, no asyncio, no sockets, no clock. Time comes in
-as a number with each event, octets come in and go out as ``bytes``.
+as a number with each event, octets come in and go out as ``bytes``. ``locking.unlock``
+alone has a command in it: it is one file for a PC without smtpguard.
 
 "contract 3" in a docstring is section 3 of ``docs/contract.md``, "attacks F1" a row of
 ``docs/attacks.md``, "traps 4" a section of ``docs/mitmproxy.md``.
