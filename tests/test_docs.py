@@ -7,6 +7,9 @@ import configparser
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +28,7 @@ from smtpguard.options import OPTIONS
 from smtpguard.policy.actions import LISTS
 from smtpguard.proxy import maillog
 from smtpguard.wire import replies
+from tests.locking.making import locked
 
 
 if TYPE_CHECKING:
@@ -146,8 +150,14 @@ def check_make(words: list[str]) -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def check_python(words: list[str]) -> None:
+    """The one program that is taken elsewhere; the test of its block runs it."""
+    assert words[:3] == ["-I", "-S", "unlock.py"]
+
+
 CHECKS = {
     "smtpguard": check_smtpguard,
+    "python3": check_python,
     "mitmdump": check_mitmproxy,
     "mitmweb": check_mitmproxy,
     "make": check_make,
@@ -190,6 +200,36 @@ def test_commands_with_output_say_just_that(
     for command, output in shown:
         main(shlex.split(command)[1:])
         assert capsys.readouterr().out == output
+
+
+UNLOCK = "addons/smtpguard/locking/unlock.py"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/clk.md"])
+def test_the_one_file_restores_by_the_command_that_is_told(
+    page: str, tmp_path: Path
+) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    assert f"`{UNLOCK}`" in text
+    shutil.copy(ROOT / UNLOCK, tmp_path)
+    (tmp_path / "more").mkdir()
+    for number, name in enumerate(("Rechnung.exe.clk", "more/a.clk")):
+        (tmp_path / name).write_bytes(locked(b"%d" % number))
+    commands = re.findall(r"^\$ (python3 .+)$", text, re.MULTILINE)
+    assert commands
+    for command in commands:
+        words = [sys.executable, *shlex.split(command)[1:]]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "restored" / "Rechnung.exe").read_bytes() == b"0"
+
+
+def test_what_smtpguard_unlock_is_told_to_do_is_what_it_takes() -> None:
+    text = (ROOT / "docs" / "clk.md").read_text("utf-8")
+    commands = re.findall(r"^\$ smtpguard (.+)$", text, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        check_smtpguard(shlex.split(command))
 
 
 def test_the_service_starts_what_exists() -> None:

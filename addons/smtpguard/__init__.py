@@ -6,9 +6,9 @@ The package is built in floors; a module imports only from floors below its own
 ======  ================================================================
 floor   what stands there
 ======  ================================================================
-8       ``cli``: arguments and printing
-7       ``demo``, ``supervisor`` (several ``workers``), ``inspecting``:
-        whole programs
+8       ``cli``, ``unlockcommand``: arguments and printing
+7       ``demo``, ``supervisor`` (several ``workers``), ``inspecting``,
+        ``unlocking``: whole programs
 6       ``addon``: wires rules, hooks and options together
 5       ``replay``: recorded sessions through the dialogue, without a
         network; ``contentview``: a session as mitmweb shows it;

@@ -1,8 +1,9 @@
-"""The command line: ``smtpguard demo | run | check | inspect | replay``.
+"""The command line: ``smtpguard demo | run | check | inspect | replay | unlock``.
 
 Exit status 0: fine; 1: a finding (a message is refused, a rule file is wrong, an
-outcome is not the expected one); 2: usage, something that could not be read or written,
-or a gateway that cannot start. Owns arguments and printing, nothing else.
+outcome is not the expected one, a container does not verify); 2: usage, something that
+could not be read or written, or a gateway that cannot start. Owns arguments and
+printing, nothing else; those of ``unlock`` stand in ``unlockcommand``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smtpguard import __version__
+from smtpguard import __version__, unlockcommand
 from smtpguard.errors import RulesError, SmtpGuardError
 from smtpguard.loading import check_rules, default_rules, load_pipeline
 from smtpguard.terminal import visible
@@ -35,8 +36,8 @@ INTERRUPTED, NOT_READ = 130, 141
 """As a shell would report SIGINT and SIGPIPE."""
 _STATUSES = (
     "exit status: 0 fine; 1 a finding (a message was refused, a rule file is wrong, an "
-    "outcome is not the expected one); 2 usage, something that could not be read or "
-    "written, or a gateway that cannot start"
+    "outcome is not the expected one, a container does not verify); 2 usage, something "
+    "that could not be read or written, or a gateway that cannot start"
 )
 
 
@@ -86,6 +87,9 @@ def parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_inspect(commands)
     _add_replay(commands)
+    unlockcommand.add_arguments(
+        commands.add_parser("unlock", help="get parts back that were locked (.clk)")
+    )
     return top
 
 
