@@ -1,0 +1,194 @@
+"""Which archives begin in some octets, and where: by signature alone.
+
+Octets can be several archives at once, or a picture with one behind it: programs look
+for zip from the end, for rar, 7z and cab behind whatever comes first.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from smtpguard.unpacking import arjreader
+from smtpguard.unpacking.zipdirectory import LOCAL, ends, local_header
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+SEARCHED = 4 << 20
+"""Octets in which archives are looked for that begin later, as 7-Zip and WinRAR do."""
+
+_COMPRESSED = (
+    (b"\x1f\x8b\x08", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"LZIP", "lzip"),
+    (b"\x1f\x9d", "compress"),
+    (b"\x89LZO\0\r\n\x1a\n", "lzop"),
+    (b"\xed\xab\xee\xdb", "rpm"),
+)
+_BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
+_ZSTD_SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
+_LZMA = re.compile(rb"[\x00-\xe0]\0[\0-\xff]{3}(?:\xff{8}|.{4}\0{4})\0", re.DOTALL)
+_LIBARCHIVE = re.compile(
+    rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|MSCF\0\0\0\0|!<arch>\n|xar!"
+    rb"|.{2}-(?:lh.|lz.|pm.)-",
+    re.DOTALL,
+)
+_CPIO = re.compile(rb"\xc7\x71|\x71\xc7|07070[127]")
+_EMBEDDED = (b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"MSCF\0\0\0\0")
+_ISO_AT = 16 * 2048
+_ISO_SECTORS = 32
+_TAR_BLOCK = 512
+_OPAQUE = (
+    (0, b"ITSF\x03\0\0\0", "chm"),
+    (0, b"SZDD\x88\xf0\x27\x33", "szdd"),
+    (0, b"KWAJ\x88\xf0\x27\xd1", "kwaj"),
+    (7, b"**ACE**", "ace"),
+    (20, b"\xdc\xa7\xc4\xfd", "zoo"),
+    (0, b"SIT!", "stuffit"),
+    (0, b"StuffIt ", "stuffit"),
+    (0, b"MSWIM\0\0\0", "wim"),
+    (0, b"conectix", "vhd"),
+    (0, b"vhdxfile", "vhdx"),
+    (0, b"hsqs", "squashfs"),
+    (0, b"QFI\xfb", "qcow"),
+    (0, b"KDMV", "vmdk"),
+    (0, b"ISc(", "installshield"),
+    (4, b"\x12\x3a\x00\x10\x19\x04\x00\x10", "sis"),
+    (8, b"\x19\x04\x00\x10", "sis"),
+)
+"""Where, what, and the name: archives that nobody here can open."""
+
+
+class Way(enum.Enum):
+    """Who reads an archive."""
+
+    ZIP = enum.auto()
+    ARJ = enum.auto()
+    LIBARCHIVE = enum.auto()
+    ISO = enum.auto()
+    COMPRESSED = enum.auto()
+    OPAQUE = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """An archive, and who reads it."""
+
+    way: Way
+    start: int = 0
+    name: str = ""
+    """The compression, or the kind of what is opaque."""
+
+
+def containers(octets: bytes) -> tuple[Container, ...]:
+    """Return every archive that begins in ``octets``."""
+    found = [*_at_start(octets)]
+    if not found:
+        # What an archive holds uncompressed is found when its members are looked into.
+        found += _embedded(octets)
+    if _is_zip(octets, is_other=bool(found)):
+        found.append(Container(Way.ZIP))
+    return tuple(found)
+
+
+def is_streamable(head: bytes) -> bool:
+    """Say whether a tar or cpio archive begins here, which are read as they come."""
+    return _is_tar(head) or _CPIO.match(head) is not None
+
+
+def _at_start(octets: bytes) -> Iterator[Container]:
+    if filter_name := _compression(octets):
+        yield Container(Way.COMPRESSED, name=filter_name)
+    elif arjreader.is_arj(octets):
+        yield Container(Way.ARJ)
+    elif _LIBARCHIVE.match(octets) or is_streamable(octets):
+        yield Container(Way.LIBARCHIVE)
+    else:
+        for at, magic, name in _OPAQUE:
+            if octets.startswith(magic, at):
+                yield Container(Way.OPAQUE, name=name)
+                break
+    # Its first 32 KiB are free for whatever else it should look like.
+    descriptors = volume_descriptors(octets)
+    if any(b"CD001" in one for one in descriptors):
+        yield Container(Way.ISO)
+    if any(one[1:4] == b"NSR" for one in descriptors):
+        yield Container(Way.OPAQUE, name="udf")
+    if octets[-512:].startswith((b"koly", b"conectix")) and not octets.startswith(
+        b"conectix"
+    ):
+        yield Container(Way.OPAQUE, name="disk image")
+
+
+def volume_descriptors(octets: bytes) -> list[bytes]:
+    """Return the beginnings of the descriptors of a CD image (ECMA-119 8, ECMA-167)."""
+    found = []
+    for sector in range(_ISO_SECTORS):
+        at = _ISO_AT + sector * 2048
+        descriptor = octets[at : at + 128]
+        if descriptor[1:6] not in {b"CD001", b"BEA01", b"NSR02", b"NSR03", b"TEA01"}:
+            break
+        found.append(descriptor)
+    return found
+
+
+def _compression(octets: bytes) -> str:
+    for magic, name in _COMPRESSED:
+        if octets.startswith(magic) and (name != "bzip2" or _BZIP2.match(octets)):
+            return name
+    if _ZSTD_SKIPPED.match(octets):
+        return "zstd"
+    # No magic: the dictionary's size is a power of two or half as much again.
+    if len(octets) > 13 and octets[0] == 0x5D and _LZMA.match(octets):
+        size = int.from_bytes(octets[1:5], "little")
+        if size.bit_count() <= 2 and size >= 1 << 12:
+            return "lzma"
+    return ""
+
+
+def _is_tar(octets: bytes) -> bool:
+    """Say whether a tar header with the right sum begins, which old ones have alone."""
+    block = octets[:_TAR_BLOCK]
+    if len(block) < _TAR_BLOCK or not block[0]:
+        return False
+    digits = block[148:156].strip(b" \0")
+    if not re.fullmatch(rb"[0-7]{1,7}", digits):
+        return False
+    return sum(block) - sum(block[148:156]) + 8 * ord(" ") == int(digits, 8)
+
+
+def _embedded(octets: bytes) -> Iterator[Container]:
+    for magic in _EMBEDDED:
+        if (start := octets.find(magic, 1, SEARCHED)) > 0:
+            yield Container(Way.LIBARCHIVE, start)
+    start = octets.find(arjreader.MAGIC, 1, SEARCHED)
+    for _ in range(1000):
+        if start < 0:
+            return
+        if arjreader.is_arj(octets, start):
+            yield Container(Way.ARJ, start)
+            return
+        start = octets.find(arjreader.MAGIC, start + 1, SEARCHED)
+
+
+def _is_zip(octets: bytes, *, is_other: bool) -> bool:
+    """Say whether a zip directory ends here, or the header of a file begins.
+
+    Within another archive such a header belongs to a member, most of the time.
+    """
+    if ends(octets) or octets.startswith((LOCAL, b"PK00PK\x03\x04", b"PK\x07\x08PK")):
+        return True
+    at = octets.find(LOCAL, 0, SEARCHED) if not is_other else -1
+    for _ in range(1000):
+        if at < 0 or local_header(octets, at):
+            return at >= 0
+        at = octets.find(LOCAL, at + 1, SEARCHED)
+    return False

@@ -1,0 +1,547 @@
+from __future__ import annotations
+
+import base64
+import bz2
+import gzip
+import json
+import lzma
+import subprocess
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtpguard.model.contents import Contents, Entry, Fact, Finding
+from smtpguard.unpacking.archives import ArchiveLimits, look_inside
+from tests.integration.bed.need import need
+from tests.unpacking import crafted
+from tests.unpacking.crafted import EXE, central, joined, local, sha256, tarred, zipped
+
+
+ARCHIVE, ENCRYPTED = Fact.ARCHIVE, Fact.ENCRYPTED
+LIMIT, MALFORMED = Fact.LIMIT, Fact.MALFORMED
+
+
+def by_head(octets: bytes, names: tuple[str, ...], claimed: str) -> Contents:
+    assert claimed == ""
+    is_exe = octets.startswith(b"MZ")
+    return Contents(
+        "application/x-dosexec" if is_exe else "",
+        frozenset({Fact.EXECUTABLE} if is_exe else ()),
+    )
+
+
+def look(octets: bytes, /, *names: str, **limits: float) -> Contents:
+    return look_inside(octets, ArchiveLimits(**limits), by_head, names)  # type: ignore[arg-type]
+
+
+def kinds(contents: Contents) -> set[str]:
+    return {finding.kind for finding in contents.findings}
+
+
+def paths(contents: Contents) -> list[str]:
+    return [entry.path for entry in contents.entries]
+
+
+def exe_entry(path: str, *names: str) -> Entry:
+    return Entry(
+        path,
+        names or (path.rpartition("!")[2],),
+        len(EXE),
+        "application/x-dosexec",
+        frozenset({Fact.EXECUTABLE}),
+        sha256(EXE),
+    )
+
+
+FILES = {"x.exe": EXE}
+MADE = {
+    "zip-stored": zipped(FILES, zipfile.ZIP_STORED),
+    "zip-deflated": zipped(FILES),
+    "zip-bzip2": zipped(FILES, zipfile.ZIP_BZIP2),
+    "zip-lzma": zipped(FILES, zipfile.ZIP_LZMA),
+    "tar": tarred(FILES),
+    "tar.gz": tarred(FILES, "w:gz"),
+    "tar.bz2": tarred(FILES, "w:bz2"),
+    "tar.xz": tarred(FILES, "w:xz"),
+    "tar.lzma": lzma.compress(tarred(FILES), lzma.FORMAT_ALONE),
+    "rar4": crafted.rar4(b"x.exe", EXE),
+    "rar5": crafted.rar5(b"x.exe", EXE),
+    "cpio": crafted.cpio(b"x.exe", EXE),
+    "cpio.gz": gzip.compress(crafted.cpio(b"x.exe", EXE)),
+    "ar": crafted.ar(b"x.exe", EXE),
+    "cab": crafted.cab(b"x.exe", EXE),
+    "lzh": crafted.lzh(b"x.exe", EXE),
+    "arj": crafted.arj(b"x.exe", EXE),
+}
+
+
+@pytest.mark.parametrize("octets", MADE.values(), ids=MADE)
+def test_what_an_archive_holds_is_listed_and_detected(octets: bytes) -> None:
+    contents = look(octets)
+    assert contents.entries == (exe_entry("x.exe"),)
+    assert contents.facts == {ARCHIVE}
+    assert contents.findings == ()
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_file_is_named_by_the_name_it_has(compress: object) -> None:
+    contents = look(compress(EXE), "report.exe.gz")  # type: ignore[operator]
+    assert contents.entries == (exe_entry("report.exe"),)
+
+
+def test_a_gzip_file_has_the_name_in_it_as_well() -> None:
+    packed = bytearray(gzip.compress(EXE))
+    packed[3] = 8
+    packed[10:10] = b"inner.exe\0"
+    contents = look(bytes(packed), "letter.txt.gz")
+    assert contents.entries[0].names == ("inner.exe", "letter.txt")
+
+
+def test_zeros_before_a_file_do_not_make_it_an_empty_tar() -> None:
+    hidden = bytes(1024) + EXE
+    contents = look(gzip.compress(hidden), "a.gz")
+    assert [entry.sha256 for entry in contents.entries] == [sha256(hidden)]
+
+
+def test_what_follows_the_end_of_a_tar_is_listed() -> None:
+    assert paths(look(tarred({"a": b"1"}) + tarred(FILES))) == ["a", "x.exe"]
+
+
+def test_archives_in_archives_are_entered() -> None:
+    inner = zipped({"b.rar": crafted.rar5(b"x.exe", EXE)})
+    contents = look(tarred({"a.zip": inner}, "w:gz"))
+    assert paths(contents) == ["a.zip", "a.zip!b.rar", "a.zip!b.rar!x.exe"]
+    assert contents.entries[2] == exe_entry("a.zip!b.rar!x.exe")
+    assert [ARCHIVE in entry.facts for entry in contents.entries] == [True, True, False]
+
+
+def test_what_is_no_archive_has_nothing_in_it() -> None:
+    for octets in (b"", b"P", b"text " * 1000, EXE, b"\xff\xd8" * 900, b"070" * 40):
+        assert look(octets) == Contents()
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"GIF89a" + MADE["zip-deflated"],
+        b"\xff\xd8" * 99 + MADE["rar4"],
+        b"\xff\xd8" * 99 + MADE["rar5"],
+        b"\x89PNG" * 9 + MADE["arj"],
+        EXE + MADE["zip-deflated"],
+        b"GIF89a" + MADE["zip-deflated"] + bytes(70_000),
+    ],
+    ids=["gif-zip", "jpg-rar4", "jpg-rar5", "png-arj", "exe-zip", "zip-in-the-middle"],
+)
+def test_an_archive_behind_something_else_is_found(octets: bytes) -> None:
+    contents = look(octets)
+    assert exe_entry("x.exe") in contents.entries
+    assert ARCHIVE in contents.facts
+
+
+def test_two_archives_in_the_same_octets_are_both_listed() -> None:
+    octets = crafted.rar4(b"a.txt", b"text") + MADE["zip-deflated"]
+    assert set(paths(look(octets))) == {"a.txt", "x.exe"}
+
+
+# ------------------------------------------------------------------------- encrypted
+
+
+def test_an_encrypted_file_is_listed_as_encrypted_and_not_read() -> None:
+    headers = {"flags": 1, "sizes": (4, 999)}
+    octets = joined(
+        [local(b"a.exe", b"????", **headers), local(b"b", b"text")],  # type: ignore[arg-type]
+        [
+            central(b"a.exe", b"????", 0, **headers),  # type: ignore[arg-type]
+            central(b"b", b"text", 39),
+        ],
+    )
+    contents = look(octets)
+    hidden, plain = contents.entries
+    assert hidden == Entry("a.exe", ("a.exe",), 999, facts=frozenset({ENCRYPTED}))
+    assert plain.sha256 == sha256(b"text")
+    assert contents.facts == {ARCHIVE, ENCRYPTED}
+    assert contents.findings == (Finding("archive-encrypted", "a.exe"),)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        crafted.rar4(b"x.exe", EXE, flags=4),
+        crafted.arj(b"x.exe", EXE, flags=1),
+    ],
+    ids=["rar4", "arj"],
+)
+def test_other_encrypted_files_are_listed_likewise(octets: bytes) -> None:
+    contents = look(octets)
+    assert paths(contents) == ["x.exe"]
+    assert contents.entries[0].facts == {ENCRYPTED}
+    assert ENCRYPTED in contents.facts
+
+
+def test_encrypted_headers_are_encrypted_and_not_looked_through() -> None:
+    contents = look(crafted.rar4(b"x.exe", EXE, archive_flags=0x80))
+    assert contents.facts >= {ARCHIVE, ENCRYPTED, LIMIT}
+    assert "archive-encrypted" in kinds(contents)
+
+
+def test_what_holds_something_encrypted_is_encrypted() -> None:
+    inner = crafted.rar4(b"x.exe", EXE, flags=4)
+    contents = look(tarred({"a.rar": inner}))
+    assert contents.entries[0].facts == {ARCHIVE, ENCRYPTED}
+    assert contents.facts == {ARCHIVE, ENCRYPTED}
+
+
+# ----------------------------------------------------------------------------- names
+
+
+def test_every_reading_of_a_name_is_a_name() -> None:
+    octets = joined([local(b"\x81.exe", b"1")], [central(b"\x81.exe", b"1", 0)])
+    assert look(octets).entries[0].names == ("ü.exe", "\x81.exe")
+
+
+def test_a_name_that_leads_out_is_told() -> None:
+    for name in ("/etc/passwd", "../x", "a/../../x", "..\\x", "C:x"):
+        contents = look(tarred({name: b"1"}))
+        assert kinds(contents) == {"archive-path"}, name
+        assert name in contents.entries[0].names
+
+
+def test_an_endless_name_is_shortened_and_told() -> None:
+    name = b"a" * 5000 + b".exe"
+    contents = look(joined([local(name, b"1")], [central(name, b"1", 0)]))
+    assert contents.entries[0].names[0].endswith("aa.exe")
+    assert len(contents.entries[0].names[0]) == 1024
+    assert kinds(contents) == {"limit-name"}
+    assert LIMIT in contents.facts
+
+
+def test_all_names_together_are_bounded() -> None:
+    files = {f"{number}{'n' * 90}": b"" for number in range(200)}
+    contents = look(zipped(files), name_characters=9_000)
+    assert kinds(contents) == {"limit-names"}
+    assert 40 < len(contents.entries) < 60
+
+
+# ---------------------------------------------------------------------------- limits
+
+
+def nested(levels: int) -> bytes:
+    octets = EXE
+    for level in range(levels, 0, -1):
+        octets = zipped({f"{level}.zip" if level < levels else "x.exe": octets})
+    return octets
+
+
+def test_depth_is_limited() -> None:
+    assert "x.exe" in paths(look(nested(5)))[-1]
+    assert kinds(look(nested(5))) == set()
+    contents = look(nested(6))
+    assert len(contents.entries) == 5
+    assert kinds(contents) == {"limit-depth"}
+    assert LIMIT in contents.facts
+    assert all(LIMIT in entry.facts for entry in contents.entries)
+
+
+def test_the_number_of_files_is_limited_over_all_archives() -> None:
+    files = {str(number): b"" for number in range(6)}
+    inner = zipped(files)
+    octets = zipped({"a.zip": inner, "b.zip": inner})
+    assert look(octets, entries=14).findings == ()
+    contents = look(octets, entries=13)
+    assert len(contents.entries) == 13
+    assert kinds(contents) == {"limit-entries"}
+    assert contents.facts == {ARCHIVE, LIMIT}
+
+
+def test_octets_are_limited_and_a_zip_is_listed_to_its_end() -> None:
+    files = {"a": bytes(3000), "b": bytes(3000), "x.exe": EXE}
+    contents = look(zipped(files), octets=5000)
+    assert paths(contents) == ["a", "b", "x.exe"]
+    assert contents.entries[0].sha256 == sha256(bytes(3000))
+    assert [entry.facts for entry in contents.entries[1:]] == [{LIMIT}, {LIMIT}]
+    assert kinds(contents) == {"limit-octets"}
+
+
+def test_a_file_beyond_its_limit_is_hashed_and_others_are_looked_into() -> None:
+    contents = look(tarred({"a": bytes(3000), "x.exe": EXE}), entry_octets=2000)
+    assert contents.entries[0].size == 3000
+    assert contents.entries[0].facts == {LIMIT}
+    assert contents.entries[1] == exe_entry("x.exe")
+    assert kinds(contents) == {"limit-entry-octets"}
+
+
+def test_the_ratio_is_limited_once_there_is_much() -> None:
+    octets = gzip.compress(bytes(1 << 20))
+    assert len(octets) * 200 < 1 << 20
+    assert kinds(look(octets)) == set()
+    contents = look(octets, ratio_from=1 << 19)
+    assert kinds(contents) == {"limit-ratio"}
+    assert contents.facts == {ARCHIVE, LIMIT}
+
+
+def test_time_is_limited() -> None:
+    contents = look(zipped({"a": b"1", "b": b"2"}), seconds=-1)
+    assert kinds(contents) == {"limit-seconds"}
+    assert contents.facts == {ARCHIVE, LIMIT}
+
+
+def test_what_cannot_be_opened_here_is_named() -> None:
+    for octets in (b"ITSF\x03\0\0\0" + bytes(99), b"MSWIM\0\0\0" + bytes(99)):
+        contents = look(octets)
+        assert contents.facts == {ARCHIVE, LIMIT}
+        assert kinds(contents) == {"not-inspectable"}
+    contents = look(crafted.arj(b"x.exe", EXE, method=1))
+    assert contents.entries == (
+        Entry("x.exe", ("x.exe",), len(EXE), facts=frozenset({LIMIT})),
+    )
+    assert contents.findings == (Finding("not-inspectable", "x.exe: arj method 1"),)
+
+
+def test_a_fault_of_who_detects_is_a_finding() -> None:
+    def broken(octets: bytes, names: tuple[str, ...], claimed: str) -> Contents:
+        raise ZeroDivisionError
+
+    contents = look_inside(MADE["zip-deflated"], ArchiveLimits(), broken)
+    assert contents.findings == (Finding("detect-failed", "ZeroDivisionError"),)
+    assert contents.facts == {ARCHIVE, LIMIT}
+    assert paths(contents) == ["x.exe"]
+
+
+# ----------------------------------------------------------------------------- bombs
+
+
+def overlapping() -> bytes:
+    """M10: many files of the directory share the same octets."""
+    content = bytes(1 << 20)
+    body = local(b"a", content, method=8)
+    sizes = (len(body) - 31, len(content))
+    names = [b"%d" % number for number in range(3000)]
+    return joined(
+        [body], [central(name, b"", 0, method=8, sizes=sizes) for name in names]
+    )
+
+
+def quine() -> bytes:
+    """M10: an archive that has itself as its only file, as far as its header says."""
+    size = 1 << 20
+    head = local(b"q.zip", b"", sizes=(size, size))
+    return head + head * 9000
+
+
+def many() -> bytes:
+    bodies, directory, offset = [], [], 0
+    for number in range(65_536):
+        name = b"%d" % number
+        bodies.append(local(name, b""))
+        directory.append(central(name, b"", offset))
+        offset += len(bodies[-1])
+    return joined(bodies, directory)
+
+
+def tree() -> bytes:
+    """M10, as 42.zip: sixteen archives in each, six levels, then zeros."""
+    octets = zipped({"0.dll": bytes(4 << 20)})
+    for _ in range(5):
+        octets = zipped({f"lib {number}.zip": octets for number in range(16)})
+    return octets
+
+
+BOMBS = {
+    "overlapping": (overlapping, "limit-ratio"),
+    "quine": (quine, "limit-depth"),
+    "65536-files": (many, "limit-entries"),
+    "nested": (tree, "limit-depth"),
+    "gzip-of-zeros": (lambda: gzip.compress(bytes(64 << 20)), "limit-ratio"),
+    "gzips": (lambda: gzipped(30), "limit-depth"),
+    "signatures": (lambda: b"PK\3\4" * (1 << 20), "limit-headers"),
+}
+
+
+def gzipped(times: int) -> bytes:
+    octets = b"x"
+    for _ in range(times):
+        octets = gzip.compress(octets)
+    return octets
+
+
+@pytest.mark.parametrize(("make", "kind"), BOMBS.values(), ids=BOMBS)
+def test_a_bomb_ends_as_a_finding(make: object, kind: str) -> None:
+    octets = make()  # type: ignore[operator]
+    begin = time.process_time()
+    contents = look(octets)
+    assert time.process_time() - begin < 5
+    assert kind in kinds(contents)
+    assert LIMIT in contents.facts
+    assert len(contents.entries) <= 10_000
+
+
+CUT_FROM = {"tar": 512, "cpio": 6, "ar": 8, "lzh": 50, "arj": 60, "zip-stored": 50}
+"""Octets that there must be for the beginning to be known as an archive."""
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_cut_anywhere_it_is_told_or_seen(name: str) -> None:
+    octets = MADE[name]
+    step = 1 if len(octets) < 2000 else 7
+    for size in range(len(octets) - 1, -1, -step):
+        contents = look(octets[:size])
+        if size >= CUT_FROM.get(name, 50):
+            is_seen = any(one.sha256 == sha256(EXE) for one in contents.entries)
+            assert is_seen or contents.facts & {LIMIT, MALFORMED}, size
+
+
+@given(st.sampled_from(sorted(MADE)), st.data())
+def test_damaged_anyhow_it_never_raises(name: str, data: st.DataObject) -> None:
+    octets = bytearray(MADE[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(octets) - 1))
+        octets[at] = data.draw(st.integers(0, 255))
+    contents = look(bytes(octets))
+    assert all(
+        finding.detail.isascii() and finding.detail.isprintable()
+        for finding in contents.findings
+    )
+
+
+def test_a_file_of_holes_is_told() -> None:
+    head = bytearray(tarred({"hole": b""})[:512])
+    head[156] = ord("S")  # GNU sparse: all 8 GiB at the end are a hole
+    head[386:410] = b"%011o\0%011o\0" % (0, 0)
+    head[483:495] = b"%011o\0" % ((8 << 30) - 1)
+    head[257:265] = b"ustar  \0"
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    contents = look(bytes(head) + bytes(1024))
+    assert contents.entries[0].size == (8 << 30) - 1
+    assert contents.facts == {ARCHIVE, LIMIT}
+    assert kinds(contents) == {"archive-sparse"}
+
+
+# ------------------------------------------------------------------ by other programs
+
+
+def made_by(folder: Path, *command: str) -> bytes:
+    (folder / "x.exe").write_bytes(EXE)
+    program = need(command[0])
+    target = folder / "made"
+    arguments = [
+        str(target) + "." + one[7:] if one.startswith("TARGET.") else one
+        for one in command[1:]
+    ]
+    subprocess.run([program, *arguments], cwd=folder, check=True, capture_output=True)
+    (made,) = folder.glob("made*")
+    return made.read_bytes()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("7zz", "a", "TARGET.7z", "x.exe"),
+        ("7zz", "a", "-mm=PPMd", "TARGET.zip", "x.exe"),
+        ("7zz", "a", "-mm=xz", "TARGET.zip", "x.exe"),
+        ("zstd", "x.exe", "-o", "TARGET.zst"),
+        ("gcab", "-c", "TARGET.cab", "x.exe"),
+        ("gcab", "-z", "-c", "TARGET.cab", "x.exe"),
+        ("arj", "a", "-m0", "TARGET.arj", "x.exe"),
+        ("genisoimage", "-R", "-o", "TARGET.iso", "x.exe"),
+        ("zip", "TARGET.zip", "x.exe"),
+    ],
+    ids=" ".join,
+)
+def test_archives_of_other_programs_are_entered(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    contents = look(made_by(tmp_path, *command), "x.exe.zst")
+    (entry,) = contents.entries
+    assert "x.exe" in entry.names
+    assert entry.sha256 == sha256(EXE)
+    assert contents.facts == {ARCHIVE}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("7zz", "a", "-psecret", "TARGET.7z", "x.exe"),
+        ("7zz", "a", "-psecret", "-mem=AES256", "TARGET.zip", "x.exe"),
+        ("zip", "-P", "secret", "TARGET.zip", "x.exe"),
+        ("arj", "a", "-gsecret", "TARGET.arj", "x.exe"),
+    ],
+    ids=" ".join,
+)
+def test_encrypted_archives_of_other_programs(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    contents = look(made_by(tmp_path, *command))
+    assert contents.entries == (
+        Entry("x.exe", ("x.exe",), len(EXE), facts=frozenset({ENCRYPTED})),
+    )
+    assert contents.facts == {ARCHIVE, ENCRYPTED}
+
+
+@pytest.mark.real
+def test_7z_with_encrypted_names(tmp_path: Path) -> None:
+    made = made_by(tmp_path, "7z", "a", "-psecret", "-mhe=on", "TARGET.7z", "x.exe")
+    contents = look(made)
+    assert contents.entries == ()
+    assert contents.facts == {ARCHIVE, ENCRYPTED, LIMIT}
+    assert kinds(contents) == {"archive-encrypted"}
+
+
+@pytest.mark.real
+def test_a_cd_is_read_as_each_system_reads_it(tmp_path: Path) -> None:
+    made = made_by(tmp_path, "genisoimage", "-J", "-R", "-o", "TARGET.iso", "x.exe")
+    # Rock Ridge alone has the name in capitals nowhere; Windows never reads it.
+    assert made.count(b"NM\x0a\x01\0x.exe") == 1
+    disguised = made.replace(b"NM\x0a\x01\0x.exe", b"NM\x0a\x01\0x.txt")
+    (entry,) = look(disguised).entries
+    assert {name.lower() for name in entry.names} == {"x.txt", "x.exe"}
+
+
+CLAM = "71e7b604d18aefd839e51a39c88df8383bb4c071dc31f87f00a2b5df580d4495"
+ENTERED = {
+    "clam.7z": "clam.exe",
+    "clam.bin-be.cpio": "clam.exe",
+    "clam.bin-le.cpio": "clam.exe",
+    "clam.bz2.zip": "clam.exe",
+    "clam.cab": "clam.exe",
+    "clam.exe.bz2": "clam.exe",
+    "clam.newc.cpio": "clam.exe",
+    "clam.odc.cpio": "clam.exe",
+    "clam.tar.gz": "clam.exe",
+    "clam.zip": "clam.exe",
+}
+LISTED_ONLY = {"clam.arj": "clam.exe", "clam.d64.zip": "clam.exe"}
+LISTED_ONLY["clam.impl.zip"] = "CLAM.EXE"
+NOT_OPENED = {"clam.chm", "clam.exe.szdd", "clam.sis"}
+DEEP = "clam_cache_emax.tgz"
+"""Eleven tgz in each other."""
+
+
+def test_every_container_of_the_shared_payloads(shared: Path) -> None:
+    text = (shared / "corpus/payloads/clamav-testfiles.json").read_text("utf-8")
+    payloads = {one["filename"]: one for one in json.loads(text)}
+    assert len(payloads) == 35
+    for name, payload in payloads.items():
+        contents = look(base64.b64decode(payload["b64"]), name)
+        if name in ENTERED:
+            (entry,) = contents.entries
+            assert (entry.path, entry.size, entry.sha256) == (ENTERED[name], 544, CLAM)
+            assert contents.findings == ()
+        elif name in LISTED_ONLY:
+            (entry,) = contents.entries
+            assert (entry.path, entry.size) == (LISTED_ONLY[name], 544)
+            assert entry.facts == {LIMIT}
+            assert kinds(contents) == {"not-inspectable"}
+        elif name in NOT_OPENED:
+            assert contents.entries == ()
+            assert contents.facts == {ARCHIVE, LIMIT}
+        elif name == DEEP:
+            assert kinds(contents) == {"limit-depth"}
+        else:
+            assert contents == Contents(), name

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+
+import pytest
+
+from smtpguard.unpacking.containers import Container, Way, containers, is_streamable
+from tests.unpacking import crafted
+from tests.unpacking.crafted import EXE, tarred, zipped
+
+
+def image(*descriptors: bytes) -> bytes:
+    return bytes(16 * 2048) + b"".join(one.ljust(2048, b"\0") for one in descriptors)
+
+
+ZIP = zipped({"x.exe": EXE})
+CASES = {
+    "zip": (ZIP, Container(Way.ZIP)),
+    "zip-without-directory": (ZIP[:200], Container(Way.ZIP)),
+    "empty-zip": (zipped({}), Container(Way.ZIP)),
+    "tar": (tarred({"a": b""}), Container(Way.LIBARCHIVE)),
+    "cpio": (crafted.cpio(b"a", b""), Container(Way.LIBARCHIVE)),
+    "rar4": (crafted.rar4(b"a", b""), Container(Way.LIBARCHIVE)),
+    "rar5": (crafted.rar5(b"a", b""), Container(Way.LIBARCHIVE)),
+    "lzh": (crafted.lzh(b"a", b""), Container(Way.LIBARCHIVE)),
+    "ar": (crafted.ar(b"a", b""), Container(Way.LIBARCHIVE)),
+    "arj": (crafted.arj(b"a", b""), Container(Way.ARJ)),
+    "gzip": (gzip.compress(b""), Container(Way.COMPRESSED, name="gzip")),
+    "bzip2": (bz2.compress(b"a"), Container(Way.COMPRESSED, name="bzip2")),
+    "bzip2-empty": (bz2.compress(b""), Container(Way.COMPRESSED, name="bzip2")),
+    "xz": (lzma.compress(b""), Container(Way.COMPRESSED, name="xz")),
+    "lzma": (
+        lzma.compress(b"a", lzma.FORMAT_ALONE),
+        Container(Way.COMPRESSED, name="lzma"),
+    ),
+    "zstd-frame-skipped": (
+        b"\x50\x2a\x4d\x18\0\0\0\0",
+        Container(Way.COMPRESSED, name="zstd"),
+    ),
+    "chm": (b"ITSF\x03\0\0\0", Container(Way.OPAQUE, name="chm")),
+    "dmg": (bytes(900) + b"koly".ljust(512), Container(Way.OPAQUE, name="disk image")),
+    "cd": (image(b"\x01CD001"), Container(Way.ISO)),
+    "udf": (image(b"\0BEA01", b"\0NSR02"), Container(Way.OPAQUE, name="udf")),
+    "rar-later": (b"GIF8" + crafted.rar4(b"a", b""), Container(Way.LIBARCHIVE, 4)),
+    "arj-later": (b"\x60\xea" + crafted.arj(b"a", b""), Container(Way.ARJ, 2)),
+}
+
+
+@pytest.mark.parametrize(("octets", "container"), CASES.values(), ids=CASES)
+def test_archives_are_known_by_what_they_begin_with(
+    octets: bytes, container: Container
+) -> None:
+    assert containers(octets) == (container,)
+
+
+def test_both_file_systems_of_a_cd_are_told() -> None:
+    found = containers(image(b"\x01CD001", b"\0BEA01", b"\0NSR03"))
+    assert {one.way for one in found} == {Way.ISO, Way.OPAQUE}
+
+
+def test_a_zip_is_found_behind_another_archive() -> None:
+    found = containers(crafted.rar4(b"a", b"b") + ZIP)
+    assert [one.way for one in found] == [Way.LIBARCHIVE, Way.ZIP]
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"",
+        b"BZh9 is how this text begins",
+        b"PK, for Phil Katz",
+        b"\x5d\0\0\x12\x34" + bytes(20),
+        bytes(1024),
+        b"Rar!" * 100,
+        EXE + b"PK\3\4" + bytes(40),
+        b"\x60\xea" * 100,
+    ],
+)
+def test_other_octets_are_no_archive(octets: bytes) -> None:
+    assert containers(octets) == ()
+
+
+def test_tar_and_cpio_can_be_read_as_they_come() -> None:
+    assert is_streamable(tarred({"a": b""})[:512])
+    assert is_streamable(crafted.cpio(b"a", b""))
+    old = bytearray(tarred({"a": b""})[:512])
+    old[257:265] = bytes(8)
+    old[148:156] = b" " * 8
+    old[148:156] = b"%06o\0 " % sum(old)
+    assert is_streamable(bytes(old))
+    old[0] += 1
+    assert not is_streamable(bytes(old))
+    assert not is_streamable(bytes(512))
+    assert not is_streamable(ZIP)
