@@ -13,7 +13,9 @@ from smtpguard.model.disposition import Outcome
 from smtpguard.model.mailbox import Path
 from smtpguard.model.reply import Reply
 from smtpguard.model.settings import Limits, Settings
-from smtpguard.pipeline import MAX_TRACE, TransactionJudge
+from smtpguard.pipeline import TransactionJudge
+from smtpguard.policy import Handling
+from smtpguard.reporting import MAX_TRACE
 from smtpguard.wire import parse_mailbox
 from tests.judging import (
     NOON,
@@ -234,13 +236,20 @@ class Watching:
 
     answer: Decision = field(default_factory=lambda: Decision(Action.ALLOW))
     settings: Settings = field(default_factory=Settings)
-    content_types: tuple[Any, ...] = ()
-    filenames: tuple[Any, ...] = ()
+    handling: Handling = field(default_factory=Handling)
+    headers: tuple[Any, ...] = ()
+    looks: bool = False
     asked: list[tuple[PartFacts, MessageFacts]] = field(default_factory=list)
 
     def part(self, part: PartFacts, message: MessageFacts) -> Decision:
         self.asked.append((part, message))
         return self.answer
+
+    def field(self, *_: object) -> Decision:
+        return Decision(Action.ALLOW)
+
+    def finding(self, *_: object) -> None:
+        return None
 
 
 def watched(mail: bytes, policy: Watching | None = None) -> Watching:
@@ -310,10 +319,10 @@ def test_each_limit_of_the_policy_bounds_the_reading(
 
 
 def test_the_largest_header_of_a_rule_file_bounds_the_reading() -> None:
-    tools = names('{match: "*.exe", action: strip}')
+    others = names('{match: "*.scr", action: strip}')
     mail = mixed(TEXT_PART, LONG_TOOL)
-    assert judge_message(rules(tools), mail).outcome is Outcome.MODIFIED
-    said = judge_message(rules("session: {max_header: 4KiB}", tools), mail)
+    assert judge_message(rules(others), mail).outcome is Outcome.RELAYED
+    said = judge_message(rules("session: {max_header: 4KiB}", others), mail)
     assert said.outcome is Outcome.REJECTED
     assert said.reason.startswith("limit-header in part 1.2")
 
@@ -341,19 +350,24 @@ def test_M6_a_name_that_hides_its_ending_is_seen_through(name: str) -> None:
     )
 
 
+def test_a_control_character_in_a_header_is_refused() -> None:
+    """A NUL never gets here by SMTP; in a file that is inspected it may."""
+    said = judge_message(exe("strip"), mixed(TEXT_PART, attachment("a\0.txt")))
+    assert (said.outcome, said.rule) == (Outcome.REJECTED, "malformed")
+
+
 # ---------------------------------------------------------------------- undecidable
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        Decision(Action.LOCK, "filenames:1"),
         Decision(Action.QUARANTINE, "filenames:1"),
         Decision(Action.SCAN, "filenames:1"),
         Decision(Action.BLOCK, "filenames:1"),
         Decision(Action.DENY, "filenames:1", reply=None),
     ],
-    ids=["lock", "quarantine", "scan", "block", "deny without a reply"],
+    ids=["quarantine", "scan", "block", "deny without a reply"],
 )
 def test_what_cannot_be_carried_out_is_undecided_and_not_allowed(
     answer: Decision,
@@ -379,7 +393,7 @@ def test_what_is_not_read_to_its_end_is_refused_where_a_rule_could_mean_it() -> 
     assert str(said.reply) == "550 5.7.1 Message refused by policy (id 5f3a.2)"
     assert said.rule == "limit"
     assert "limit-parts" in said.reason
-    assert said.trace[0].rule == "limit"
+    assert "limit" in [step.rule for step in said.trace]
 
 
 def test_rules_that_let_everything_pass_need_not_have_read_it() -> None:
@@ -422,7 +436,7 @@ def test_what_another_reader_could_see_otherwise_is_refused(
     said = judge_message(exe("strip"), mail)
     assert (said.outcome, said.rule) == (Outcome.REJECTED, "ambiguous")
     assert str(said.reply) == "550 5.7.1 Message refused by policy (id 5f3a.2)"
-    assert said.trace[0].rule == "ambiguous"
+    assert "ambiguous" in [step.rule for step in said.trace]
     assert kind in {defect["kind"] for defect in said.report["defects"]}
     assert said.report["ambiguous"] is True
 

@@ -16,10 +16,11 @@ floor   what stands there
 4       ``proxy``: mitmproxy's layers, hooks, flows and TLS around the
         dialogue; ``options``, ``loading``: what comes from outside;
         ``terminal``, ``wholefile``, ``tlscontext``: what they share
-        ``unpacking``: archives, in isolated processes
-3       ``pipeline``: message and envelope facts -> rules -> disposition
+3       ``pipeline``: message and envelope facts -> rules -> disposition,
+        with ``looking`` (what parts hold), ``editing`` and ``reporting``
 2       ``dialogue`` (two SMTP legs, one state machine), ``policy`` (rules),
-        ``inspection`` (what contents are)
+        ``unpacking`` (archives, in isolated processes), ``inspection``
+        (what contents are)
 1       ``wire`` (SMTP grammar and framing), ``mime`` (messages as spans)
 0       ``locking`` (containers of locked parts); ``model``, ``errors``:
         the nouns everybody shares

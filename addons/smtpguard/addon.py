@@ -22,7 +22,9 @@ from mitmproxy import command, ctx, exceptions
 from smtpguard import contentview, options
 from smtpguard.errors import RulesError
 from smtpguard.loading import CertificatesError, load_for_clients
+from smtpguard.looking import TakesLong
 from smtpguard.mime import is_quick
+from smtpguard.pipeline import TransactionJudge
 from smtpguard.proxy.maillog import describe
 from smtpguard.proxy.sentinel import Guard, Sentinel
 from smtpguard.proxy.watch import FileWatch
@@ -175,11 +177,18 @@ class SmtpGuard:
 
     def _judge_at_once(self, data: SmtpMessageData) -> bool:
         """Judge a message now, False where that may take long. Never raises."""
-        judge = data.transaction.judge.message
+        judge = data.transaction.judge
+        asked = data.session, data.envelope, data.content
+        waits = self._executor is None
         try:
-            if self._executor is not None and not _is_quick(data.content):
+            if not waits and not _is_quick(data.content):
                 return False
-            data.disposition = judge(data.session, data.envelope, data.content)
+            if isinstance(judge, TransactionJudge):
+                data.disposition = judge.message(*asked, at_once=not waits)
+            else:
+                data.disposition = judge.message(*asked)
+        except TakesLong:
+            return False
         except Exception as error:  # noqa: BLE001 - undecided; the log says why
             undecided(data, error, self._log_addresses())
         return True

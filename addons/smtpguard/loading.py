@@ -10,17 +10,23 @@ import time
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from smtpguard import policy
 from smtpguard.errors import RulesError
 from smtpguard.model.problem import Problem
 from smtpguard.pipeline import Pipeline
 from smtpguard.policy.files import read_file
+from smtpguard.unpacking.pool import Pool
 
 
 if TYPE_CHECKING:
     from smtpguard.policy import Ruleset
+
+
+SPOOL_OCTETS = 1024 * 1024
+"""Of a part that is encrypted, which are kept in memory; a longer one goes to disk."""
 
 
 class CertificatesError(RulesError):
@@ -47,10 +53,21 @@ def load_pipeline(
 ) -> Pipeline:
     """Load a rule file with all it names. Raises RulesError with every problem.
 
-    ``previous`` is what a reload replaces: a list that shrank too much is kept.
+    ``previous`` is what a reload replaces: a list that shrank too much is kept, and so
+    are the processes that enter archives; none is started before it is needed.
     """
     old = previous.rules if previous is not None else None
-    return Pipeline(policy.load(path, read_file, previous=old), local_time, own_name)
+    return Pipeline(
+        policy.load(path, read_file, previous=old),
+        local_time,
+        own_name,
+        Pool() if previous is None else previous.inspector,
+        spool=_spool,
+    )
+
+
+def _spool() -> BinaryIO:
+    return cast("BinaryIO", SpooledTemporaryFile(SPOOL_OCTETS))
 
 
 def load_for_clients(

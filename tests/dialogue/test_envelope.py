@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from smtpguard.dialogue import events
+from smtpguard.model.decision import Action, Decision
 from smtpguard.model.session import Leg
 from smtpguard.model.settings import Limits, Settings
+from smtpguard.wire import replies
 from tests.dialogue.peers import (
     Rules,
     connected,
@@ -66,6 +68,15 @@ def test_recipients_that_the_upstream_refuses_for_good_count(
     memory.from_client(b"RCPT TO:<c@d.example>\r\n")
     memory.from_upstream(reply.encode() + b"\r\n")
     assert memory.dialogue.client.rejected == counted
+
+
+def test_recipients_that_are_put_off_to_their_own_mail_do_not_count() -> None:
+    """The client did nothing wrong: it sends them again by themselves."""
+    apart = Decision(Action.TEMPFAIL, "differing", replies.OTHER_RECIPIENTS)
+    memory = enveloped(greeted(session(Rules(recipients={"x@d.example": apart}))))
+    memory.from_client(b"RCPT TO:<x@d.example>\r\n" * 60)
+    assert set(lines(memory.client_heard)) == {str(replies.OTHER_RECIPIENTS)}
+    assert memory.dialogue.client.rejected == 0
 
 
 def test_recipients_behind_a_refused_mail_do_not_count() -> None:

@@ -113,7 +113,7 @@ def test_too_many_policies_are_refused() -> None:
         ),
         (rules(top="trusted_clients: [{networks: 10.0.0.1}]\n"), "missing-key"),
         (rules(top="quarantine: {}\n"), "not-supported-yet"),
-        (rules("headers: []"), "not-supported-yet"),
+        (rules("antivirus: {}"), "not-supported-yet"),
         (rules("header: []"), "unknown-key"),
         (rules("when: {port: 25}"), "last-policy-has-when"),
         (rules().replace("name: p", "name: a b"), "bad-value"),

@@ -31,6 +31,9 @@ class Says:
     text: str = '"x"'
     is_everything: bool = False
 
+    def told(self, _subject: object, shown_as: str) -> str:
+        return shown_as
+
     def test(self, *_: object) -> Truth:
         return self.truth
 

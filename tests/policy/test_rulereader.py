@@ -5,7 +5,15 @@ import pytest
 from smtpguard.model.decision import Action
 from smtpguard.policy.patterns import PatternError
 from smtpguard.policy.rulereader import MAX_RULES, parse_target
-from tests.policy.rulefiles import policy, problems, rules, slugs
+from tests.policy.rulefiles import (
+    envelope,
+    path,
+    policy,
+    problems,
+    rules,
+    session,
+    slugs,
+)
 
 
 LAST = '{match: "*", action: deny}'
@@ -57,7 +65,8 @@ def test_on_unknown_is_an_action(word: str) -> None:
         ('{match: a@a.example, action: rewrite, to: "*@b.example"}', "bad-address"),
         ('{match: "@x", action: rewrite, to: "*@b.example"}', "bad-address"),
         ('{match: a, action: rewrite, to: "*@b.example"}', "bad-pattern"),
-        ('{match: "<>", action: deny, is: macro}', "not-supported-yet"),
+        ('{match: "<>", action: deny, is: macro}', "key-not-allowed-here"),
+        ('{match: "<>", action: deny, tag: header}', "not-supported-yet"),
         ('{match: "<>", action: deny, on_unknown: rewrite}', "bad-value"),
         ('{match: "<>", action: deny, when: {spf: pass}}', "not-supported-yet"),
     ],
@@ -68,10 +77,19 @@ def test_a_bad_rule_is_one_problem(rule: str, slug: str) -> None:
     assert found == [slug]
 
 
-def test_A4_a_rewrite_is_about_the_envelope_only() -> None:
-    """Header fields stay, and who wants them changed is told that they do."""
-    rule = "{match: a@a.example, action: rewrite, to: b@b.example, headers: true}"
-    assert slugs(rules(rcpt_to=f"{rule}, {LAST}")) == ["not-supported-yet"]
+@pytest.mark.parametrize(
+    ("more", "headers"),
+    [("", False), (", headers: false", False), (", headers: true", True)],
+)
+def test_a_rewrite_says_whether_header_fields_change_as_well(
+    more: str, headers: bool
+) -> None:
+    rule = f"{{match: a@a.example, action: rewrite, to: b@b.example{more}}}"
+    said = policy(rcpt_to=f"{rule}, {LAST}").rcpt(
+        session(), envelope(), path("a@a.example")
+    )
+    assert said.action is Action.REWRITE
+    assert said.rewrite_headers is headers
 
 
 @pytest.mark.parametrize(

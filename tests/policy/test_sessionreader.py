@@ -87,7 +87,7 @@ def test_recipients_may_be_as_many_as_the_upstream_takes() -> None:
         (f"banner: {'x' * 401}", "bad-value"),
         ("helo: a_b..c", "bad-domain"),
         ("received: yes", "bad-value"),
-        ("differing: separate", "not-supported-yet"),
+        ("differing: together", "bad-value"),
         ("rates: {}", "not-supported-yet"),
         ("max_foo: 1", "unknown-key"),
         ("esmtp: [X]", "bad-type"),

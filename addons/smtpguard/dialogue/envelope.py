@@ -114,7 +114,7 @@ def begin(d: Dialogue, path: Path, decision: Decision, judge: Judge) -> None:
     identifier = f"{d.session.id}.{d.transactions}"
     d.transaction = Transaction(
         id=identifier,
-        envelope=Envelope(asked=path, reverse_path=up, id=identifier),
+        envelope=Envelope(path, up, id=identifier, decision=decision),
         judge=judge,
         settings=d.settings,
         decision=decision,
@@ -170,7 +170,7 @@ def rcpt(d: Dialogue, command: Command) -> Task[None]:
     refusal = decision.reply
     if refusal is None and d.upstream is not None and d.upstream.lost:
         refusal = yield from restored(d, tx)
-    elif refusal is not None and decision is not UNDECIDED:
+    elif refusal not in {None, replies.OTHER_RECIPIENTS} and decision is not UNDECIDED:
         d.client.rejected += 1
     if refusal is not None:
         recipient.reply = refusal

@@ -127,6 +127,11 @@ AMBIGUITIES = frozenset(
 none of them."""
 
 
+MALFORMATIONS = frozenset({Kind.CONTROL_IN_HEADER, Kind.REPEATED_BOUNDARY})
+"""Defects of structure that no composer of mail makes and no reader is bound to read in
+one way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Defect:
     """One thing that was wrong; the first of its kind in its part."""
@@ -146,6 +151,11 @@ class Defect:
     def is_ambiguity(self) -> bool:
         """Say whether another reader could see other parts for it."""
         return self.kind in AMBIGUITIES
+
+    @property
+    def is_malformation(self) -> bool:
+        """Say whether the message is broken in a way that mail is not by chance."""
+        return self.kind in MALFORMATIONS
 
 
 class DefectLog:

@@ -84,6 +84,10 @@ class Decision:
     own_reply: bool = False
     """``reply`` is the rule's own, to be sent as it is written; else it is the default
     of its list, also where the two read the same."""
+    rewrite_headers: bool = False
+    """Whether header fields that hold the old address are to change as well."""
+    message: str = ""
+    """The rule's own deny message for strip and lock; "" for the policy's."""
 
 
 def most_severe(decisions: Iterable[Decision]) -> Decision:

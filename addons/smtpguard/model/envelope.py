@@ -32,6 +32,13 @@ class Recipient:
         """Whether this recipient was accepted by the rules and by the upstream."""
         return self.reply is not None and self.reply.is_positive
 
+    @property
+    def may_stand(self) -> bool:
+        """Whether this recipient was accepted, or still can be."""
+        if self.decision.reply is not None:
+            return False
+        return self.reply is None or self.reply.is_positive
+
 
 @dataclass(slots=True)
 class Envelope:
@@ -44,6 +51,8 @@ class Envelope:
     recipients: list[Recipient] = field(default_factory=list)
     id: str = ""
     """The transaction's, as logs and replies name it."""
+    decision: Decision | None = None
+    """What the rules said to MAIL."""
 
     @property
     def standing(self) -> list[Recipient]:

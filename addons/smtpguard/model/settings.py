@@ -19,6 +19,7 @@ type ServerStarttls = Literal["required", "preferred", "follow", "none"]
 type Implicit = Literal["port", "true", "false", "auto"]
 type Identity = Literal["none", "xclient", "proxy_v1", "proxy_v2"]
 type BareNewlines = Literal["refuse", "normalise"]
+type Differing = Literal["", "strictest", "separate"]
 type TrustedProtocol = Literal["proxy", "xclient"]
 
 
@@ -119,6 +120,9 @@ class Settings:
     esmtp_allow: frozenset[str] = frozenset()
     """Upper-case keywords, unknown to us, that only add MAIL/RCPT parameters."""
     etrn: bool = False
+    differing: Differing = ""
+    """What recipients get whom rules on content treat differently: all the most severe
+    answer, or those of one class at a time. "" is separate for mail from outside."""
 
 
 @dataclass(frozen=True, slots=True)

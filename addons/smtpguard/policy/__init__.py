@@ -6,9 +6,18 @@ come through a function, time and every other fact as values.
 """
 
 from smtpguard.policy.facts import MessageFacts, PartFacts
+from smtpguard.policy.handling import Handling
 from smtpguard.policy.loading import check, load
 from smtpguard.policy.policies import Policy
 from smtpguard.policy.ruleset import Ruleset
 
 
-__all__ = ["MessageFacts", "PartFacts", "Policy", "Ruleset", "check", "load"]
+__all__ = [
+    "Handling",
+    "MessageFacts",
+    "PartFacts",
+    "Policy",
+    "Ruleset",
+    "check",
+    "load",
+]

@@ -8,7 +8,7 @@ from typing import Literal
 from smtpguard.model.decision import Action
 
 
-type Subjects = Literal["address", "helo", "type", "name"]
+type Subjects = Literal["address", "helo", "field", "type", "name"]
 """What the rules of a list are about."""
 
 _ADDRESSES = (
@@ -23,10 +23,13 @@ _PARTS = (
     Action.DENY,
     Action.TEMPFAIL,
     Action.STRIP,
+    Action.LOCK,
     Action.DISCARD,
     Action.DROP,
 )
-_PARTS_LATER = ("scan", "lock", "quarantine", "block", "add_header", "bcc", "notify")
+_FIELDS = tuple(action for action in _PARTS if action is not Action.LOCK)
+_PARTS_LATER = ("scan", "quarantine", "block", "add_header", "bcc", "notify")
+_FIELDS_LATER = tuple(word for word in _PARTS_LATER if word != "scan")
 _CONNECTION = ("source", "helo", "authenticated", "tls")
 _MESSAGE = (*_CONNECTION, "from", "to", "header_from", "size", "time")
 
@@ -35,6 +38,9 @@ ALL_ACTIONS = (*(str(action) for action in Action), "add_header", "bcc", "notify
 
 REPLYING = frozenset({Action.DENY, Action.TEMPFAIL})
 """Actions that answer, and may have a ``reply:``."""
+
+EDITING = frozenset({Action.STRIP, Action.LOCK})
+"""Actions that leave a deny message, and may have a ``message:``."""
 
 SKIP = "skip"
 """``on_unknown: skip``: the rule is passed over, as if it did not match."""
@@ -86,6 +92,14 @@ LISTS = (
         ("block",),
         (*_CONNECTION, "from", "to", "size", "time"),
         required=True,
+    ),
+    ListSpec(
+        "headers",
+        "Rules on each header field of the message.",
+        "field",
+        _FIELDS,
+        _FIELDS_LATER,
+        _MESSAGE,
     ),
     ListSpec(
         "content_types",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from smtpguard.model.settings import TrustedClient
 from smtpguard.policy.actions import LISTS
+from smtpguard.policy.handling import HANDLING, read_handling
 from smtpguard.policy.kinds import (
     DOMAIN,
     TEXT,
@@ -73,12 +74,10 @@ RULE_LISTS: dict[str, Key[Any]] = {
     for spec in LISTS
 }
 POLICY = Shape(
-    (_NAME, _WHEN, *SETTINGS, *RULE_LISTS.values()),
+    (_NAME, _WHEN, *SETTINGS, *RULE_LISTS.values(), *HANDLING),
     later(
-        *("headers", "antivirus", "spam", "quarantine", "ambiguous", "malformed"),
-        *("limit", "on_signed", "on_dkim", "deny_message", "lock", "notify", "bcc"),
-        *("add_header", "block", "auth", "record", "delivery", "scanners", "spf"),
-        *("dkim", "dmarc", "autodetect"),
+        *("antivirus", "spam", "quarantine", "notify", "bcc", "add_header", "block"),
+        *("auth", "record", "delivery", "scanners", "spf", "dkim", "dmarc"),
     ),
     nested="fresh",
 )
@@ -134,8 +133,8 @@ _POLICIES = Key(
     required=True,
 )
 _LATER = later(
-    *("scanners", "quarantine", "block", "delivery", "lock", "log", "record", "notify"),
-    *("deny_message", "alarm", "page", "metrics", "dns", "spf", "dkim", "dmarc"),
+    *("scanners", "quarantine", "block", "delivery", "log", "record", "notify"),
+    *("alarm", "page", "metrics", "dns", "spf", "dkim", "dmarc"),
 )
 ROOT = Shape(
     (_VERSION, _INCLUDE, _DOMAINS, _LISTS, _TRUSTED, _POLICIES),
@@ -272,6 +271,7 @@ class _Policies:
             settings,
             self._context.lists.domains,
             fields.get(_WHEN),
+            read_handling(fields),
             *lists,
         )
         self.found.append(policy)

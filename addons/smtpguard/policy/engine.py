@@ -42,6 +42,8 @@ class Ruling[S]:
             return Decision(self.action, "", UNDECIDED, None, text, self.trace)
         reason = self.trace[-1].reason
         said = Decision(self.action, rule.id, None, None, reason, self.trace)
+        if rule.message:
+            said = replace(said, message=rule.message)
         if self.action not in REPLYING:
             return said
         if rule.reply is not None and rule.action is self.action:
@@ -77,7 +79,6 @@ def apply[S](
     matched = rule.match.test(subject)
     if matched is Truth.NO:
         return matched, f"match: {shown} is not {rule.match.text}"
-    reason = f"{shown} is {rule.match.text}"
     unknown = "" if matched is Truth.YES else f"match: {rule.match.text} is not known"
     for condition in rule.when:
         holds = condition.test(facts, domains)
@@ -92,4 +93,6 @@ def apply[S](
             return stays, f"unless.{names} holds"
         if stays is Truth.UNKNOWN:
             unknown = unknown or f"unless.{names} is not known"
-    return (Truth.UNKNOWN, unknown) if unknown else (Truth.YES, reason)
+    if unknown:
+        return Truth.UNKNOWN, unknown
+    return Truth.YES, f"{rule.match.told(subject, shown)} is {rule.match.text}"

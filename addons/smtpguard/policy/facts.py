@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from smtpguard.model.contents import Doubt, Entry, Fact
     from smtpguard.model.envelope import Envelope
     from smtpguard.model.mailbox import Path
     from smtpguard.model.session import SessionFacts
@@ -27,6 +29,25 @@ class PartFacts:
     names: tuple[str, ...] = ()
     """What readers take for the part's file name, as written; () for none. How file
     systems and eyes take those is for ``filenames``."""
+    detected: tuple[str, ...] = ()
+    """``type/subtype`` by content, several of a polyglot; () where none is known."""
+    facts: frozenset[Fact] = frozenset()
+    entries: tuple[Entry, ...] = ()
+    """What archives in it hold, archives in archives included."""
+    path: str = ""
+    """Of the part, for traces."""
+    why: Mapping[Doubt, str] = field(default_factory=dict)
+    """What of it is not sure, and why: there a policy's settings speak as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFacts:
+    """One header field of the message itself."""
+
+    name: str
+    """As written."""
+    values: tuple[str, ...]
+    """Every reading of its value, unfolded; the decoded one first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,10 @@ class AddressPatterns:
             return self.tests[0].test(subject)
         return any_of(test.test(subject) for test in self.tests)
 
+    def told(self, _subject: Subject, shown_as: str) -> str:
+        """Return what matched, for the trace."""
+        return shown_as
+
     @property
     def is_everything(self) -> bool:
         """Whether ``*`` is among the patterns."""
@@ -82,19 +86,24 @@ class TextPatterns:
             any(test.matches(text) for test in self.tests for text in subject)
         )
 
+    def told(self, _subject: Texts, shown_as: str) -> str:
+        """Return what matched, for the trace."""
+        return shown_as
+
     @property
     def is_everything(self) -> bool:
         """Whether ``*`` is among the patterns."""
         return any(test.everything for test in self.tests)
 
 
-def _shorten(written: tuple[str, ...]) -> str:
+def shorten(written: tuple[str, ...]) -> str:
+    """Return patterns as traces repeat them."""
     more = len(written) - _MAX_WRITTEN
     text = ", ".join(shown(one) for one in written[:_MAX_WRITTEN])
     return f"{text} and {more} more" if more > 0 else text
 
 
-def _scalars(node: Node, context: Context) -> list[Scalar] | None:
+def read_scalars(node: Node, context: Context) -> list[Scalar] | None:
     """Return one text or several; None after a problem."""
     if isinstance(node, Sequence):
         items = sequence(node, context)
@@ -117,7 +126,7 @@ def _is_printable(found: Scalar, context: Context) -> bool:
 
 def read_addresses(node: Node, context: Context) -> AddressPatterns | None:
     """Read one pattern or a list of them, on addresses."""
-    found = _scalars(node, context)
+    found = read_scalars(node, context)
     if found is None:
         return None
     lists = context.lists
@@ -137,7 +146,7 @@ def read_addresses(node: Node, context: Context) -> AddressPatterns | None:
         return None
     written = tuple(one.text for one in found)
     tests = shared if len(shared) == len(found) else [builder.build(), *shared]
-    return AddressPatterns(written, _shorten(written), tuple(tests))
+    return AddressPatterns(written, shorten(written), tuple(tests))
 
 
 def _refuse_list_as_domain(text: str, lists: Lists) -> None:
@@ -163,7 +172,7 @@ def texts(what: What) -> Kind[TextPatterns]:
     """Return the kind of patterns on HELO names, content types or file names."""
 
     def read(node: Node, context: Context) -> TextPatterns | None:
-        found = _scalars(node, context)
+        found = read_scalars(node, context)
         if found is None:
             return None
         builder = TextBuilder()
@@ -171,24 +180,25 @@ def texts(what: What) -> Kind[TextPatterns]:
         before = context.sink.errors
         for one in found:
             try:
-                _add_text(one.text, what, context.lists, builder, shared)
+                add_text(one.text, what, context.lists, builder, shared)
             except PatternError as error:
                 context.error(one.mark, f"{shown(one.text)}: {error}", error.slug)
         if context.sink.errors > before:
             return None
         written = tuple(one.text for one in found)
-        return TextPatterns(_shorten(written), (builder.build(), *shared))
+        return TextPatterns(shorten(written), (builder.build(), *shared))
 
     return Kind(read, ADDRESSES.schema)
 
 
-def _add_text(
+def add_text(
     text: str,
     what: What,
     lists: Lists,
     builder: TextBuilder,
     shared: list[TextTest],
 ) -> None:
+    """Add one pattern to ``builder``, or a list to ``shared``; raises PatternError."""
     if not text.startswith("@"):
         if what == "type" and "/" not in text and text.strip("*"):
             raise PatternError('a pattern on types needs "/", as in "image/*"')

@@ -6,15 +6,19 @@ Pure: asking changes nothing. An empty list has nothing to say, which is allow;
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
-from smtpguard.model.decision import Action, Decision, most_severe
+from smtpguard.model.contents import Fact
+from smtpguard.model.decision import Action, Decision, TraceStep, most_severe
+from smtpguard.policy.actions import EDITING, REPLYING
 from smtpguard.policy.conditions import helo_name, subject_of
 from smtpguard.policy.engine import evaluate
 from smtpguard.policy.facts import Facts
-from smtpguard.policy.filenames import readings
-from smtpguard.policy.patterns import fold
+from smtpguard.policy.fieldpatterns import Line
+from smtpguard.policy.handling import Ending, Handling
+from smtpguard.policy.parts import FilePatterns, by_name, by_type
 from smtpguard.policy.problems import shown
 from smtpguard.policy.replies import (
     HELO_DENIED,
@@ -28,21 +32,40 @@ from smtpguard.policy.replies import (
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
+    from smtpguard.model.contents import Doubt
     from smtpguard.model.envelope import Envelope
     from smtpguard.model.mailbox import Path
     from smtpguard.model.reply import Reply
     from smtpguard.model.session import SessionFacts
     from smtpguard.model.settings import Settings
-    from smtpguard.policy.facts import MessageFacts, PartFacts
-    from smtpguard.policy.matching import Texts
+    from smtpguard.policy.conditions import Condition
+    from smtpguard.policy.engine import Ruling
+    from smtpguard.policy.facts import FieldFacts, MessageFacts, PartFacts
     from smtpguard.policy.problems import Mark
-    from smtpguard.policy.rules import AddressRule, TextRule
+    from smtpguard.policy.rules import (
+        AddressRule,
+        FieldRule,
+        FileRule,
+        Rule,
+        TextRule,
+    )
     from smtpguard.policy.selector import Selector
+    from smtpguard.policy.truth import Truth
 
+
+type RecipientClass = tuple[Truth, ...]
+"""How each condition on recipients turns out."""
 
 _SILENT = Decision(Action.ALLOW, reason="no rules")
+_TAKEN_CARE_OF: dict[Doubt, frozenset[Fact]] = {
+    "limit": frozenset({Fact.LIMIT, Fact.ENCRYPTED}),
+    "ambiguous": frozenset({Fact.AMBIGUOUS}),
+    "malformed": frozenset({Fact.MALFORMED}),
+}
+"""A rule that asks for one of these and decides has spoken about the finding too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +80,26 @@ class Policy:
     """Ours, in normal form."""
     when: Selector | None = None
     """None: for every session."""
+    handling: Handling = field(default_factory=Handling)
     helo_rules: tuple[TextRule, ...] = ()
     mail_from: tuple[AddressRule, ...] = ()
     rcpt_to: tuple[AddressRule, ...] = ()
-    content_types: tuple[TextRule, ...] = ()
-    filenames: tuple[TextRule, ...] = ()
+    headers: tuple[FieldRule, ...] = ()
+    content_types: tuple[FileRule, ...] = ()
+    filenames: tuple[FileRule, ...] = ()
+    looks: bool = field(init=False)
+    """Whether some rule asks for what a part holds, beyond what it claims."""
+    recipient_tests: tuple[Condition, ...] = field(init=False)
+    """The ``to`` conditions of rules on content."""
+
+    def __post_init__(self) -> None:
+        """Gather what is asked for once a recipient or a part."""
+        files = (*self.content_types, *self.filenames)
+        matches = [rule.match for rule in files]
+        looks = any(isinstance(m, FilePatterns) and m.looks for m in matches)
+        object.__setattr__(self, "looks", looks)
+        tests = _recipient_tests((*self.headers, *files))
+        object.__setattr__(self, "recipient_tests", tests)
 
     def helo(self, session: SessionFacts, now: datetime | None = None) -> Decision:
         """Judge the name the client greets with: allow, deny, tempfail or drop."""
@@ -115,40 +153,92 @@ class Policy:
             return replace(decision, action=Action.ALLOW, reason=reason)
         assert ruling.rule is not None
         assert ruling.rule.rewrite is not None
-        return replace(decision, rewrite_to=ruling.rule.rewrite.apply(path.mailbox))
+        rewrite = ruling.rule.rewrite
+        return replace(
+            decision,
+            rewrite_to=rewrite.apply(path.mailbox),
+            rewrite_headers=rewrite.headers,
+        )
+
+    def field(self, field: FieldFacts, message: MessageFacts) -> Decision:
+        """Judge one header field: allow, deny, tempfail, strip, discard or drop."""
+        if not self.headers:
+            return _SILENT
+        label = shown(f"{field.name}: {field.values[0]}")
+        return self._ask(self.headers, Line.of(field), label, message)[0]
 
     def part(self, part: PartFacts, message: MessageFacts) -> Decision:
-        """Judge one part by its type and by its name; the most severe wins.
+        """Judge one part by its type, its name and what is in it; the most severe wins.
 
-        The action is allow, deny, tempfail, strip, discard or drop.
+        The action is allow, deny, tempfail, strip, lock, discard or drop. What is not
+        sure of a part does not matter where the part goes anyway and no setting speaks.
         """
-        decisions = []
-        if self.content_types:
-            types = (fold(part.content_type),)
-            label = shown(part.content_type)
-            decisions.append(self._text(self.content_types, types, label, message))
-        if self.filenames:
-            label = ", ".join(shown(one) for one in part.names[:3]) or "no name"
-            names = readings(part.names)
-            decisions.append(self._text(self.filenames, names, label, message))
+        decisions: list[Decision] = []
+        spoken: set[Fact] = set()
+        for rules, seen in ((self.content_types, by_type), (self.filenames, by_name)):
+            if rules:
+                subject = seen(part)
+                decision, facts = self._ask(rules, subject, subject.part.label, message)
+                decisions.append(decision)
+                spoken |= facts
+        goes = any(decision.action in EDITING for decision in decisions)
+        for kind, facts in _TAKEN_CARE_OF.items():
+            is_settled = goes and kind not in self.handling.endings
+            if kind in part.why and not is_settled and not facts & spoken:
+                found = self.finding(kind, part.why[kind], part.path)
+                decisions += [found] if found else []
         if not decisions:
             return _SILENT
         trace = tuple(step for decision in decisions for step in decision.trace)
         return replace(most_severe(decisions), trace=trace)
 
-    def _text(
+    def finding(self, kind: Doubt, why: str, part: str) -> Decision | None:
+        """Judge that something about a message or part could not be told for sure.
+
+        Without a setting it is denied, unless all rules would let everything pass.
+        """
+        ending = self.handling.endings.get(kind)
+        if ending is None:
+            lists: tuple[tuple[Rule[Any], ...], ...] = (
+                self.headers,
+                self.content_types,
+                self.filenames,
+            )
+            rules = chain.from_iterable(lists)
+            if all(rule.action is Action.ALLOW for rule in rules):
+                return None
+            ending = Ending(Action.DENY)
+        step = TraceStep(kind, matched=True, reason=why, part=part)
+        reply, own = ending.reply, ending.reply is not None
+        if reply is None and ending.action in REPLYING:
+            is_deny = ending.action is Action.DENY
+            reply = MESSAGE_DENIED if is_deny else TRY_LATER
+        return Decision(
+            ending.action, kind, reply, reason=why, trace=(step,), own_reply=own
+        )
+
+    def recipient_class(self, session: SessionFacts, path: Path) -> RecipientClass:
+        """Return which rules on content could hold for a recipient and not for others.
+
+        Recipients of one class get the same message, whatever it is.
+        """
+        facts = Facts(session, forward_path=path)
+        return tuple(one.test(facts, self.domains) for one in self.recipient_tests)
+
+    def _ask[S](
         self,
-        rules: tuple[TextRule, ...],
-        subject: Texts,
+        rules: tuple[Rule[S], ...],
+        subject: S,
         label: str,
         message: MessageFacts,
-    ) -> Decision:
+    ) -> tuple[Decision, frozenset[Fact]]:
         """Ask one list, once for each class of recipients; the most severe wins.
 
         One message goes to all its recipients or to none (contract 5, strictest).
+        Returns also which facts the rule that decided asked for.
         """
         envelope = message.envelope
-        decisions = []
+        rulings: list[tuple[Decision, frozenset[Fact]]] = []
         for path in self._classes(rules, message):
             facts = Facts(
                 message.session,
@@ -160,11 +250,12 @@ class Policy:
             )
             ruling = evaluate(rules, subject, label, facts, self.domains)
             is_deny = ruling.action is Action.DENY
-            decisions.append(ruling.decision(MESSAGE_DENIED if is_deny else TRY_LATER))
-        return most_severe(decisions)
+            decision = ruling.decision(MESSAGE_DENIED if is_deny else TRY_LATER)
+            rulings.append((decision, _asked_for(ruling)))
+        return min(rulings, key=lambda one: one[0].action.severity)
 
     def _classes(
-        self, rules: tuple[TextRule, ...], message: MessageFacts
+        self, rules: tuple[Rule[Any], ...], message: MessageFacts
     ) -> list[Path | None]:
         # A thousand parts for thousands of recipients: each pair only once.
         if id(rules) not in message.classes:
@@ -172,15 +263,10 @@ class Policy:
         return message.classes[id(rules)]
 
     def _recipients(
-        self, rules: tuple[TextRule, ...], message: MessageFacts
+        self, rules: tuple[Rule[Any], ...], message: MessageFacts
     ) -> list[Path | None]:
         """Return one recipient for each way the ``to`` conditions can turn out."""
-        tests = [
-            condition
-            for rule in rules
-            for condition in (*rule.when, *rule.unless)
-            if condition.name == "to"
-        ]
+        tests = _recipient_tests(rules)
         if not tests or message.envelope is None:
             return [None]
         recipients = message.envelope.standing or message.envelope.recipients
@@ -190,6 +276,23 @@ class Policy:
             key = tuple(one.test(facts, self.domains) for one in tests)
             classes.setdefault(key, recipient.asked)
         return list(classes.values()) or [None]
+
+
+def _recipient_tests(rules: Iterable[Rule[Any]]) -> tuple[Condition, ...]:
+    return tuple(
+        condition
+        for rule in rules
+        for condition in (*rule.when, *rule.unless)
+        if condition.name == "to"
+    )
+
+
+def _asked_for(ruling: Ruling[Any]) -> frozenset[Fact]:
+    """Return the facts of the rule that decided, if it did as it says."""
+    rule = ruling.rule
+    if rule is None or not ruling.known:
+        return frozenset()
+    return rule.match.facts if isinstance(rule.match, FilePatterns) else frozenset()
 
 
 def _declared(path: Path) -> int | None:

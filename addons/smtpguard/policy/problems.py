@@ -54,6 +54,7 @@ SLUGS: dict[str, str] = {
     "bad-regex": "a regular expression that cannot be read",
     "regex-not-linear": "a regular expression that needs backtracking",
     "bad-time": "not weekdays and hours",
+    "unknown-variable": "a deny message uses a variable that is not there",
     "bad-reply": "a reply that breaks SMTP or does not fit the action",
     # rules
     "duplicate-name": "two policies have one name",

@@ -61,6 +61,7 @@ def _lists(policy: Policy) -> Iterator[Sequence[Rule[Any]]]:
     yield policy.helo_rules
     yield policy.mail_from
     yield policy.rcpt_to
+    yield policy.headers
     yield policy.content_types
     yield policy.filenames
 

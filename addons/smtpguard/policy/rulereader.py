@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from smtpguard.model.decision import Action
-from smtpguard.policy.actions import ALL_ACTIONS, REPLYING, SKIP
+from smtpguard.policy.actions import ALL_ACTIONS, EDITING, REPLYING, SKIP
 from smtpguard.policy.addresses import OWN, domain_pattern
 from smtpguard.policy.conditions import Condition, conditions
+from smtpguard.policy.fieldpatterns import FIELDS
 from smtpguard.policy.kinds import (
+    BOOL,
     TEXT,
     Context,
     Kind,
@@ -21,6 +23,8 @@ from smtpguard.policy.kinds import (
     sequence,
 )
 from smtpguard.policy.matching import ADDRESSES, AddressPatterns, texts
+from smtpguard.policy.notices import MESSAGE
+from smtpguard.policy.parts import AUTODETECT, INSIDE, IS, file_patterns
 from smtpguard.policy.patterns import PatternError, has_wildcard
 from smtpguard.policy.problems import did_you_mean, listed, shown
 from smtpguard.policy.replies import REPLY, describe, parse_reply
@@ -42,6 +46,9 @@ belong into a list, where they are looked up."""
 
 _MAX_MAILBOX = MAX_PATH - len("<>")
 _MAX_KEPT_DOMAIN = _MAX_MAILBOX - MAX_LOCAL_PART - len("@")
+
+_FILES = frozenset({"type", "name"})
+"""Subjects that are files: attachments, and what archives hold."""
 
 _NAME = Key("name", TEXT, "A name for problems, logs and traces.")
 _REPLY = Key("reply", REPLY, "What is answered, for deny and tempfail.")
@@ -93,6 +100,13 @@ _TO = Key(
 )
 
 
+_HEADERS = Key(
+    "headers",
+    BOOL,
+    "Of rewrite: whether header fields that hold the old address change as well.",
+)
+
+
 def parse_target(text: str) -> Rewrite:
     """Return ``to:`` of a rewrite; raises ``PatternError``."""
     local_part, at, domain = text.rpartition("@")
@@ -139,11 +153,11 @@ class RuleReader:
     @classmethod
     def of(cls, spec: ListSpec) -> RuleReader:
         """Return the reader of a list."""
-        patterns: Kind[Any] = (
-            ADDRESSES if spec.subjects == "address" else texts(spec.subjects)
-        )
+        is_on_files = spec.subjects in _FILES
         tests = conditions(spec.conditions, spec.name)
-        match = Key("match", patterns, "One pattern or several.", required=True)
+        match: Key[Any] = Key(
+            "match", _patterns(spec), "One pattern or several.", not is_on_files
+        )
         action = Key("action", _action(spec), "What is done.", required=True)
         when = Key("when", tests, "The rule applies only if all of these hold.")
         unless = Key("unless", tests, "The rule does not apply if all of these hold.")
@@ -153,11 +167,10 @@ class RuleReader:
             "What is done if a condition cannot be known; tempfail by default.",
         )
         keys = [_NAME, match, action, _REPLY, when, unless, on_unknown]
-        refused = later("inside", "is", "autodetect", "headers", "tag", "message")
-        if Action.REWRITE in spec.actions:
-            keys.insert(3, _TO)
-        else:
-            refused["to"] = ("belongs to the action rewrite", "key-not-allowed-here")
+        refused = later("tag")
+        _place(keys, refused, Action.REWRITE in spec.actions, _TO, _HEADERS)
+        _place(keys, refused, is_on_files, IS, INSIDE, MESSAGE)
+        _place(keys, refused, spec.subjects == "type", AUTODETECT)
         shape = Shape(tuple(keys), refused, nested="same")
         return cls(spec, shape, match, action, when, unless, on_unknown)
 
@@ -198,7 +211,8 @@ class RuleReader:
         action = fields.get(self.action)
         reply = self._reply(node, fields, action, inside)
         self._check_target(fields, action, inside)
-        match = fields.get(self.match)
+        match = self._match(fields, inside)
+        _check_message(fields, action, inside)
         if context.sink.errors > before or action is None or match is None:
             return None
         on_unknown = fields.get(self.on_unknown, str(Action.TEMPFAIL))
@@ -212,9 +226,21 @@ class RuleReader:
             fields.get(self.unless, ()),
             None if on_unknown == SKIP else Action(on_unknown),
             reply,
-            fields.get(_TO),
+            _target(fields),
             str(fields.mark),
+            fields.get(MESSAGE, ""),
         )
+
+    def _match(self, fields: Fields, context: Context) -> Any:  # noqa: ANN401 - of the list
+        match = fields.get(self.match)
+        if self.spec.subjects not in _FILES:
+            return match
+        if match is None and self.match in fields:
+            return None
+        if match is None and IS not in fields:
+            context.error(fields.mark, 'key "match" or "is" is missing', "missing-key")
+            return None
+        return file_patterns(match, fields)
 
     def _reply(
         self, node: Node, fields: Fields, action: Action | None, context: Context
@@ -239,9 +265,12 @@ class RuleReader:
         if action is None:
             return
         if action is not Action.REWRITE:
-            if _TO in fields:
-                words = f'"to" belongs to the action rewrite, not to {action}'
-                context.error(fields.mark_of(_TO), words, "key-not-allowed-here")
+            for key in (_TO, _HEADERS):
+                if key in fields:
+                    words = (
+                        f'"{key.name}" belongs to the action rewrite, not to {action}'
+                    )
+                    context.error(fields.mark_of(key), words, "key-not-allowed-here")
             return
         if _TO not in fields:
             words = 'rewrite needs "to", the new address'
@@ -253,6 +282,39 @@ class RuleReader:
             words = f'"*@{target.domain}" keeps the local part, so "match" must be '
             words += '"*@old.example" or "*"'
             context.error(fields.mark_of(_TO), words, "bad-address")
+
+
+def _patterns(spec: ListSpec) -> Kind[Any]:
+    if spec.subjects == "address":
+        return ADDRESSES
+    return FIELDS if spec.subjects == "field" else texts(spec.subjects)
+
+
+def _place(
+    keys: list[Key[Any]],
+    refused: dict[str, tuple[str, str]],
+    belong: bool,  # noqa: FBT001 - what is asked
+    *more: Key[Any],
+) -> None:
+    """Add keys to those of a list, or to those that have no meaning in it."""
+    if belong:
+        keys.extend(more)
+    else:
+        reason = ("has no meaning in this list", "key-not-allowed-here")
+        refused.update((key.name, reason) for key in more)
+
+
+def _target(fields: Fields) -> Rewrite | None:
+    target = fields.get(_TO)
+    if target is None:
+        return None
+    return replace(target, headers=fields.get(_HEADERS, False))
+
+
+def _check_message(fields: Fields, action: Action | None, context: Context) -> None:
+    if MESSAGE in fields and action is not None and action not in EDITING:
+        words = f'"message" belongs to strip and lock, not to {action}'
+        context.error(fields.mark_of(MESSAGE), words, "key-not-allowed-here")
 
 
 def _matches_domains(match: AddressPatterns) -> bool:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 from smtpguard.model.decision import Action, TraceStep
 from smtpguard.model.mailbox import Mailbox
 from smtpguard.policy.addresses import Subject
+from smtpguard.policy.fieldpatterns import Line
 from smtpguard.policy.matching import Texts
+from smtpguard.policy.parts import Attachment
 from smtpguard.policy.problems import shown
 
 
@@ -24,6 +26,10 @@ class Patterns[S](Protocol):
 
     def test(self, subject: S) -> Truth:
         """Say whether a subject matches."""
+        ...
+
+    def told(self, subject: S, shown_as: str) -> str:
+        """Return what of the subject matched, which traces call ``shown_as``."""
         ...
 
     @property
@@ -45,6 +51,8 @@ class Rewrite:
     """The new mailbox; None keeps the client's local part."""
     domain: str
     """The new domain, A-labels."""
+    headers: bool = False
+    """Whether the header fields that hold the old address are changed as well."""
 
     def apply(self, mailbox: Mailbox) -> Mailbox:
         """Return the new mailbox; a kept local part stays octet for octet."""
@@ -78,6 +86,8 @@ class Rule[S]:
     rewrite: Rewrite | None = None
     place: str = ""
     """``FILE:LINE``."""
+    message: str = ""
+    """Deny message of strip and lock; "" takes the policy's."""
 
     @property
     def is_unconditional(self) -> bool:
@@ -97,3 +107,5 @@ class Rule[S]:
 
 type AddressRule = Rule[Subject]
 type TextRule = Rule[Texts]
+type FileRule = Rule[Attachment]
+type FieldRule = Rule[Line]

@@ -14,6 +14,7 @@ from smtpguard.model.settings import Settings, TrustedClient
 from smtpguard.policy.addresses import AddressTest
 from smtpguard.policy.matching import AddressPatterns, TextPatterns
 from smtpguard.policy.networks import NetworkSet, parse_host
+from smtpguard.policy.parts import EVERY_FILE
 from smtpguard.policy.patterns import TextTest
 from smtpguard.policy.policies import Policy
 from smtpguard.policy.problems import Mark
@@ -89,10 +90,9 @@ UNDECIDED_POLICY = Policy(
     _NOWHERE,
     Settings(policy="undecided"),
     (),
-    None,
-    (Rule("helo:1", _NOWHERE, _EVERY_TEXT, Action.TEMPFAIL),),
-    (Rule("mail_from:1", _NOWHERE, _EVERY_ADDRESS, Action.TEMPFAIL),),
-    (Rule("rcpt_to:1", _NOWHERE, _EVERY_ADDRESS, Action.TEMPFAIL),),
-    (Rule("content_types:1", _NOWHERE, _EVERY_TEXT, Action.TEMPFAIL),),
+    helo_rules=(Rule("helo:1", _NOWHERE, _EVERY_TEXT, Action.TEMPFAIL),),
+    mail_from=(Rule("mail_from:1", _NOWHERE, _EVERY_ADDRESS, Action.TEMPFAIL),),
+    rcpt_to=(Rule("rcpt_to:1", _NOWHERE, _EVERY_ADDRESS, Action.TEMPFAIL),),
+    content_types=(Rule("content_types:1", _NOWHERE, EVERY_FILE, Action.TEMPFAIL),),
 )
 """What a session gets whose policy cannot be known: nothing is accepted."""

@@ -29,7 +29,13 @@ from smtpguard.wire.commandspec import COMMANDS
 
 
 if TYPE_CHECKING:
-    from smtpguard.model.settings import BareNewlines, Deadlines, Limits, Settings
+    from smtpguard.model.settings import (
+        BareNewlines,
+        Deadlines,
+        Differing,
+        Limits,
+        Settings,
+    )
     from smtpguard.policy.problems import Mark
     from smtpguard.policy.yamlsource import Node
 
@@ -151,8 +157,8 @@ _BARE_NEWLINES = Key(
 )
 _DIFFERING = Key(
     "differing",
-    choice("strictest", later=("separate",)),
-    "What happens where rules on parts depend on the recipient.",
+    choice("strictest", "separate"),
+    "What happens where rules on content depend on the recipient.",
 )
 _ESMTP_KEY = Key("esmtp", shaped(_ESMTP), "EHLO keywords.")
 _DEADLINES_KEY = Key("deadlines", shaped(_DEADLINES), "How long is waited for what.")
@@ -200,6 +206,7 @@ def with_session(settings: Settings, fields: Fields, context: Context) -> Settin
         helo=fields.get(_HELO, settings.helo),
         esmtp_allow=frozenset(esmtp.get(_ALLOW, ()) if esmtp else ()),
         etrn=esmtp is not None and esmtp.get(_ETRN) == "allow",
+        differing=cast("Differing", fields.get(_DIFFERING, settings.differing)),
     )
 
 

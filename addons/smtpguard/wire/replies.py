@@ -43,6 +43,9 @@ UPSTREAM_LOST: Final = Reply.make(451, "4.4.2", "Connection to next server lost"
 UPSTREAM_SILENT: Final = Reply.make(451, "4.4.2", "Next server does not answer")
 TLS_REQUIRED_UPSTREAM: Final = Reply.make(451, "4.7.0", "Next server has no TLS")
 TOO_MANY_RECIPIENTS: Final = Reply.make(452, "4.5.3", "Too many recipients")
+OTHER_RECIPIENTS: Final = Reply.make(
+    452, "4.5.3", "Too many recipients, send this one by itself"
+)
 TOO_MANY_REJECTED: Final = Reply.make(452, "4.5.3", "Too many rejected recipients")
 AUTH_UNAVAILABLE: Final = Reply.make(454, "4.7.0", "Authentication not available now")
 TLS_NOT_AVAILABLE: Final = Reply.make(454, "4.7.0", "TLS not available")

@@ -1,0 +1,228 @@
+"""From decisions to edits: what is taken out of a message, and what stands for it.
+
+Pure. Plans only; ``mime.apply`` carries the edits out, once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC
+from typing import TYPE_CHECKING, BinaryIO
+
+from smtpguard.locking.container import (
+    KEY_SIZE,
+    Head,
+    is_container,
+    lock,
+    locked_name,
+)
+from smtpguard.mime import (
+    Notice,
+    Variables,
+    deny_message,
+    prepend_field,
+    remove_field,
+    strip,
+)
+from smtpguard.mime import lock as lock_part
+from smtpguard.model.contents import Fact
+from smtpguard.model.decision import Action, Decision, TraceStep
+from smtpguard.policy.replies import MESSAGE_DENIED
+from smtpguard.rewriting import rewrite_addresses
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
+
+    from smtpguard.looking import Look
+    from smtpguard.mime import Edit, Field, Message, Part
+    from smtpguard.model.envelope import Envelope
+    from smtpguard.model.mailbox import Mailbox
+    from smtpguard.policy import Handling
+
+
+OWN_FIELDS = "x-smtpguard-"
+"""Beginning of the names of fields that only we may add; folded."""
+_STRUCTURE = ("content-", "mime-version")
+"""Fields that say how a message is read: without them it would be another one."""
+_SENDER_FIELDS = ("From", "Sender", "Reply-To")
+_RECIPIENT_FIELDS = ("To", "Cc")
+
+
+def settled(part: Part, said: Decision) -> Decision:
+    """Return a decision on a part; what is locked already is not locked again.
+
+    Anybody can make such a container: other actions hold on it all the same.
+    """
+    if said.action is not Action.LOCK:
+        return said
+    if not is_container(part.content_type, part.names, part.decoded()):
+        return said
+    reason = f"{said.reason}; it is locked already"
+    return replace(said, action=Action.ALLOW, reason=reason)
+
+
+def is_structural(field: Field) -> bool:
+    """Whether a field says how the message is to be read; such ones stay."""
+    return field.name.lower().startswith(_STRUCTURE)
+
+
+@dataclass(frozen=True, slots=True)
+class Locker:
+    """What a locked part is made with."""
+
+    now: datetime
+    random: Callable[[int], bytes]
+    """Returns so many octets that no sender can know."""
+    spool: Callable[[], BinaryIO]
+    """Returns an empty file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Editor:
+    """Plans the edits of one message."""
+
+    message: Message
+    handling: Handling
+    identifier: str
+    """Of the transaction, for notices."""
+    locker: Locker
+
+    def parts(self, decisions: Mapping[str, Decision]) -> tuple[Edit, ...]:
+        """Plan what ``strip`` and ``lock`` ask for, once for each part that holds
+        what they speak about."""
+        edits: list[Edit] = []
+        for part, subject in self._held(decisions):
+            decision = decisions[subject.path]
+            notice = self._notice(subject, decision)
+            if decision.action is Action.STRIP:
+                edits += strip(self.message, part, notice)
+            else:
+                edits += self._lock(part, subject, decision, notice)
+        return tuple(edits)
+
+    def refusal(
+        self,
+        decisions: Mapping[str, Decision],
+        looks: Mapping[str, Look],
+        *,
+        edits_fields: bool,
+    ) -> Decision | None:
+        """Return why the message is refused rather than edited, None if it is not."""
+        edited = [subject for _, subject in self._held(decisions)]
+        signed = any(Fact.SIGNED in looks[part.path].facts for part in edited)
+        if signed and self.handling.on_signed == "deny":
+            return _refused("on_signed", "an edit would break a signature")
+        dkim = any(f.is_named("dkim-signature") for f in self.message.fields)
+        stops = {"deny": bool(edited or edits_fields), "header_only": bool(edited)}
+        if dkim and stops.get(self.handling.on_dkim, False):
+            return _refused("on_dkim", "an edit would break a DKIM signature")
+        return None
+
+    def _held(self, decisions: Mapping[str, Decision]) -> Iterator[tuple[Part, Part]]:
+        """Yield parts to edit, each with the one whose decision counts for it."""
+        found: dict[str, tuple[Part, Part]] = {}
+        for part in self.message.candidates():
+            decision = decisions[part.path]
+            if decision.action not in {Action.STRIP, Action.LOCK}:
+                continue
+            holder = self.message.holder(part)
+            known = found.get(holder.path)
+            if known is None or _is_worse(decision, decisions[known[1].path]):
+                found[holder.path] = (holder, part)
+        return iter(found.values())
+
+    def _lock(
+        self, part: Part, subject: Part, decision: Decision, notice: Notice
+    ) -> tuple[Edit, ...]:
+        size, digest = part.measure()
+        name = (subject.names or part.names or ("message",))[0]
+        head = Head(
+            name=name,
+            type=part.content_type,
+            size=size,
+            sha256=digest,
+            reason=_reason(decision),
+            time=f"{self.locker.now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            id=self.identifier,
+            payload=size,
+        )
+        key, recipient = self.locker.random(KEY_SIZE), self.handling.lock_recipient
+        shown_as = locked_name(name)
+        if not recipient:
+            container = lock(part.decoded(), head, key)
+            return lock_part(self.message, part, notice, shown_as, container)
+        # Here, since it loads a library that only this needs.
+        from smtpguard.locking.encryption import (  # noqa: PLC0415
+            lock_for,
+            parse_recipient,
+        )
+
+        with self.locker.spool() as spool:
+            to = parse_recipient(recipient)
+            container = lock_for(to, part.decoded(), head, key, spool)
+            return lock_part(self.message, part, notice, shown_as, container)
+
+    def _notice(self, part: Part, decision: Decision) -> Notice:
+        return deny_message(
+            decision.message or self.handling.deny_message or None,
+            Variables(
+                reason=_reason(decision),
+                type=part.content_type,
+                filename=part.names[0] if part.names else "",
+                action=str(decision.action),
+                recovery=decision.action is Action.LOCK,
+                id=self.identifier,
+            ),
+            self.handling.languages,
+        )
+
+
+def rewritten_fields(message: Message, envelope: Envelope | None) -> tuple[Edit, ...]:
+    """Plan ``rewrite … headers: true``: the new addresses where the old ones stand."""
+    if envelope is None:
+        return ()
+    edits: list[Edit] = []
+    sender = envelope.decision
+    old, new = envelope.asked.mailbox, envelope.reverse_path.mailbox
+    if sender is not None and sender.rewrite_headers and old and new:
+        edits += rewrite_addresses(message, _SENDER_FIELDS, {old: new})
+    changes: dict[Mailbox, Mailbox] = {}
+    for recipient in envelope.standing:
+        old, new = recipient.asked.mailbox, recipient.forward_path.mailbox
+        if recipient.decision.rewrite_headers and old and new:
+            changes[old] = new
+    if changes:
+        edits += rewrite_addresses(message, _RECIPIENT_FIELDS, changes)
+    return tuple(edits)
+
+
+def own_fields(
+    message: Message, identifier: str, told: Mapping[str, str]
+) -> tuple[Edit, ...]:
+    """Plan fields of ours on top, and the end of all that look like them."""
+    forged = [
+        remove_field(message, field)
+        for field in message.fields
+        if field.name.lower().startswith(OWN_FIELDS)
+    ]
+    values = {"Id": identifier, **told}
+    added = [
+        prepend_field(message, f"X-SmtpGuard-{name}".encode(), value.encode())
+        for name, value in values.items()
+    ]
+    return (*added, *forged)
+
+
+def _is_worse(one: Decision, other: Decision) -> bool:
+    return one.action.severity < other.action.severity
+
+
+def _reason(decision: Decision) -> str:
+    return f"{decision.reason} ({decision.rule})"
+
+
+def _refused(rule: str, reason: str) -> Decision:
+    step = TraceStep(rule, matched=True, reason=reason)
+    return Decision(Action.DENY, rule, MESSAGE_DENIED, reason=reason, trace=(step,))

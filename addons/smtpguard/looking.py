@@ -1,0 +1,198 @@
+"""Looks into the parts of a message, each once: what they are and what they hold.
+
+The seam between the MIME tree and whoever can look into contents. Bounded for a whole
+message, however many parts it has; what was not looked at says so (``Fact.LIMIT``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from smtpguard.inspection import detect
+from smtpguard.model.contents import Contents, Fact, Finding
+from smtpguard.unpacking.containers import containers
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from smtpguard.mime import Defect, Message, Part
+    from smtpguard.model.contents import Doubt
+
+
+LOOK_SECONDS = 60.0
+"""For all containers of one message: a part of the 240 s until the verdict."""
+MAX_ENTRIES = 10_000
+"""Of all containers of one message: each is put before every rule."""
+_IN_DOUBT: dict[Doubt, Fact] = {
+    "limit": Fact.LIMIT,
+    "ambiguous": Fact.AMBIGUOUS,
+    "malformed": Fact.MALFORMED,
+}
+
+
+class TakesLong(Exception):  # noqa: N818 - no error, an answer
+    """A message cannot be judged at once: ask again where waiting does no harm."""
+
+
+class Inspector(Protocol):
+    """Who enters archives and other containers."""
+
+    def look(
+        self, octets: bytes, names: tuple[str, ...], claimed: str, seconds: float
+    ) -> Contents:
+        """Say what some octets are and hold, in that time at the latest.
+
+        Never raises: what could not be looked at is a finding and ``Fact.LIMIT``.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is known of one part."""
+
+    size: int
+    """Octets of its content."""
+    sha256: str
+    """Of its content; "" of a message inside another one's content."""
+    contents: Contents
+    facts: frozenset[Fact]
+    """Of the content, and of how it is written."""
+    why: Mapping[Doubt, str]
+    """What is not sure of it, and what made it so."""
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Types by content, several of a polyglot."""
+        first = (self.contents.detected,) if self.contents.detected else ()
+        return (*first, *self.contents.others)
+
+
+class Looker:
+    """Looks at the parts of one message."""
+
+    def __init__(
+        self,
+        inspector: Inspector | None,
+        clock: Callable[[], datetime],
+        *,
+        enters: bool,
+        at_once: bool,
+    ) -> None:
+        """Prepare.
+
+        ``inspector`` None can enter nothing. ``enters``: whether anybody asks what
+        containers hold. ``at_once``: raise ``TakesLong`` instead of entering one.
+        """
+        self._inspector = inspector
+        self._enters = enters
+        self._at_once = at_once
+        self._clock = clock
+        self._until = clock() + timedelta(seconds=LOOK_SECONDS)
+        self._entries = MAX_ENTRIES
+
+    def looks(self, message: Message) -> dict[str, Look]:
+        """Return what is known of each candidate, by path. Raises ``TakesLong``."""
+        defects: dict[str, list[Defect]] = {}
+        for defect in message.defects:
+            defects.setdefault(defect.part, []).append(defect)
+        dkim = any(field.is_named("dkim-signature") for field in message.fields)
+        common = frozenset({Fact.DKIM_SIGNED}) if dkim else frozenset()
+        signed, outermost = "?", "?"
+        found: dict[str, Look] = {}
+        for part in message.parts():
+            if part.content_type == "multipart/signed" and not _lies_in(part, signed):
+                signed = part.path
+            if not part.is_leaf and not part.is_message:
+                continue
+            facts = common | {Fact.SIGNED} if _lies_in(part, signed) else common
+            why = dict(doubts(defects.get(part.path, ())))
+            is_inner = _lies_in(part, outermost)
+            found[part.path] = self._look(part, facts, why, is_inner=is_inner)
+            if part.is_message and not part.is_leaf and not is_inner:
+                outermost = part.path
+        return found
+
+    def _look(
+        self,
+        part: Part,
+        facts: frozenset[Fact],
+        why: dict[Doubt, str],
+        *,
+        is_inner: bool,
+    ) -> Look:
+        if not part.is_leaf:
+            # Its parts are looked at one by one.
+            size, digest = (len(part.body), "") if is_inner else part.measure()
+            contents = Contents()
+        else:
+            octets = b"".join(part.decoded())
+            size, digest = len(octets), hashlib.sha256(octets).hexdigest()
+            contents = self._contents(octets, part.names, part.content_type)
+            if self._enters:
+                why.update(_doubts_inside(contents, part.path))
+        told = {_IN_DOUBT[doubt] for doubt in why}
+        if not any(field.is_named("content-type") for field in part.fields):
+            told.add(Fact.UNTYPED)
+        return Look(size, digest, contents, facts | contents.facts | told, why)
+
+    def _contents(
+        self, octets: bytes, names: tuple[str, ...], claimed: str
+    ) -> Contents:
+        contents = detect(octets, names, claimed)
+        if not self._enters or not containers(octets):
+            return contents
+        if self._at_once:
+            raise TakesLong
+        left = (self._until - self._clock()).total_seconds()
+        if self._inspector is None or left <= 0 or self._entries <= 0:
+            return _not_entered(contents, left, self._entries)
+        contents = self._inspector.look(octets, names, claimed, left)
+        entries = contents.entries[: self._entries]
+        self._entries -= len(entries)
+        if len(entries) == len(contents.entries):
+            return contents
+        return _not_entered(replace(contents, entries=entries), left, 0)
+
+
+def doubts(defects: Sequence[Defect]) -> Iterator[tuple[Doubt, str]]:
+    """Yield which doubts defects of a part raise, and why; the first defect last."""
+    for defect in reversed(defects):
+        where = f"{defect.kind} in part {defect.part}"
+        if defect.is_limit:
+            yield "limit", f"{where}: not read to its end"
+        elif defect.is_ambiguity:
+            yield "ambiguous", f"{where}: others could see other parts"
+        elif defect.is_malformation:
+            yield "malformed", where
+
+
+def _doubts_inside(contents: Contents, path: str) -> Iterator[tuple[Doubt, str]]:
+    """Yield which doubts the content itself raises, its entries' included."""
+    facts = contents.facts.union(*(entry.facts for entry in contents.entries))
+    kinds = ", ".join(finding.kind for finding in contents.findings[:3])
+    for doubt, fact in _IN_DOUBT.items():
+        if fact in facts:
+            yield doubt, f"{kinds or fact} in the content of part {path}"
+
+
+def _not_entered(contents: Contents, left: float, entries: int) -> Contents:
+    kind = "not-inspectable"
+    if left <= 0:
+        kind = "limit-seconds"
+    elif entries <= 0:
+        kind = "limit-entries"
+    return replace(
+        contents,
+        facts=contents.facts | {Fact.LIMIT},
+        findings=(*contents.findings, Finding(kind)),
+    )
+
+
+def _lies_in(part: Part, path: str) -> bool:
+    return part.path.startswith(f"{path}.")

@@ -1,0 +1,209 @@
+"""What is known of the parts of a message before a rule is asked."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from smtpguard import looking
+from smtpguard.looking import MAX_ENTRIES, Look, Looker, TakesLong
+from smtpguard.mime import parse
+from smtpguard.model.contents import Contents, Entry, Fact, Finding
+from tests.judging import NOON, TEXT_PART, attachment, forwarded, lines, mixed
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+
+@dataclass
+class Prepared:
+    """An inspector that answers what it is told to, and remembers the questions."""
+
+    answer: Contents = field(default_factory=Contents)
+    asked: list[tuple[bytes, tuple[str, ...], str, float]] = field(default_factory=list)
+
+    def look(
+        self, octets: bytes, names: tuple[str, ...], claimed: str, seconds: float
+    ) -> Contents:
+        self.asked.append((octets, names, claimed, seconds))
+        return self.answer
+
+
+def zip_of(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(zipfile.ZipInfo(name), b"content of a file")
+    return buffer.getvalue()
+
+
+def attached(octets: bytes, name: str = "a.zip") -> bytes:
+    head = lines(
+        f'Content-Type: application/zip; name="{name}"',
+        "Content-Transfer-Encoding: base64",
+        "",
+    )
+    return head + base64.encodebytes(octets).replace(b"\n", b"\r\n").rstrip()
+
+
+ZIPPED = attached(zip_of("a.txt"))
+
+
+def looks(
+    mail: bytes,
+    inspector: Prepared | None = None,
+    *,
+    enters: bool = True,
+    at_once: bool = False,
+    clock: Callable[[], datetime] = lambda: NOON,
+) -> dict[str, Look]:
+    looker = Looker(inspector, clock, enters=enters, at_once=at_once)
+    return looker.looks(parse(mail))
+
+
+def test_each_candidate_is_measured_and_detected() -> None:
+    found = looks(mixed(TEXT_PART, ZIPPED), enters=False)
+    assert list(found) == ["1.1", "1.2"]
+    content = zip_of("a.txt")
+    look = found["1.2"]
+    assert (look.size, look.sha256) == (
+        len(content),
+        hashlib.sha256(content).hexdigest(),
+    )
+    assert look.types == ("application/zip",)
+    assert Fact.ARCHIVE in look.facts
+    assert found["1.1"].types == ("text/plain",)
+    assert found["1.1"].facts == frozenset()
+
+
+def test_a_message_in_a_message_is_known_by_its_size() -> None:
+    inner = lines("Subject: inner", "", "text")
+    found = looks(mixed(forwarded(inner)))
+    size = len(inner.removesuffix(b"\r\n"))
+    assert found["1.1"].size == size
+    assert found["1.1"].contents == Contents()
+
+
+def test_only_what_can_hold_files_is_entered_with_all_that_is_known_of_it() -> None:
+    inspector = Prepared(Contents("application/zip", facts=frozenset({Fact.ARCHIVE})))
+    looks(mixed(TEXT_PART, ZIPPED, attachment("b.bin")), inspector)
+    [(octets, names, claimed, seconds)] = inspector.asked
+    assert octets == zip_of("a.txt")
+    assert (names, claimed) == (("a.zip",), "application/zip")
+    assert 0 < seconds <= looking.LOOK_SECONDS
+
+
+def test_nothing_is_entered_where_nobody_asks() -> None:
+    inspector = Prepared()
+    assert looks(mixed(ZIPPED), inspector, enters=False)["1.1"].why == {}
+    assert inspector.asked == []
+
+
+def test_nothing_is_entered_where_there_is_no_time() -> None:
+    inspector = Prepared()
+    with pytest.raises(TakesLong):
+        looks(mixed(ZIPPED), inspector, at_once=True)
+    assert inspector.asked == []
+    assert list(looks(mixed(TEXT_PART), inspector, at_once=True)) == ["1.1"]
+
+
+def kinds(look: Look) -> list[str]:
+    return [finding.kind for finding in look.contents.findings]
+
+
+def test_what_nobody_can_enter_says_so() -> None:
+    look = looks(mixed(ZIPPED))["1.1"]
+    assert "not-inspectable" in kinds(look)
+    assert Fact.LIMIT in look.facts
+    assert look.why == {"limit": "not-inspectable in the content of part 1.1"}
+
+
+def test_the_time_is_for_the_whole_message() -> None:
+    now = [NOON]
+
+    class Slow(Prepared):
+        def look(self, *asked: object) -> Contents:
+            now[0] += timedelta(seconds=40)
+            return super().look(*asked)  # type: ignore[arg-type]
+
+    inspector = Slow(Contents("application/zip"))
+    found = looks(mixed(ZIPPED, ZIPPED, ZIPPED), inspector, clock=lambda: now[0])
+    assert [asked[3] for asked in inspector.asked] == [60.0, 20.0]
+    assert kinds(found["1.3"]) == ["limit-seconds"]
+    assert [Fact.LIMIT in found[f"1.{n}"].facts for n in (1, 2, 3)] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_the_entries_of_a_whole_message_are_bounded() -> None:
+    many = tuple(Entry(f"{n}", (f"{n}",), 1) for n in range(MAX_ENTRIES // 2 + 1))
+    inspector = Prepared(Contents("application/zip", entries=many))
+    found = looks(mixed(ZIPPED, ZIPPED, ZIPPED), inspector)
+    counts = [len(found[f"1.{n}"].contents.entries) for n in (1, 2, 3)]
+    assert counts == [len(many), MAX_ENTRIES - len(many), 0]
+    assert [kinds(found[f"1.{n}"])[-1:] for n in (1, 2, 3)] == [
+        [],
+        ["limit-entries"],
+        ["limit-entries"],
+    ]
+
+
+@pytest.mark.parametrize("fact", [Fact.LIMIT, Fact.MALFORMED, Fact.AMBIGUOUS])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_doubt_about_content_is_told_also_of_an_entry(
+    fact: Fact, inside: bool
+) -> None:
+    own = frozenset() if inside else frozenset({fact})
+    entry = Entry("x", ("x",), 1, facts=frozenset({fact}) if inside else frozenset())
+    answer = Contents("a/b", own, (entry,), (Finding("some-kind"),))
+    look = looks(mixed(ZIPPED), Prepared(answer))["1.1"]
+    assert look.why == {str(fact): "some-kind in the content of part 1.1"}
+    assert fact in look.facts
+
+
+def test_defects_become_facts_of_their_part() -> None:
+    twice = lines("Content-Type: text/plain", "Content-Type: text/html", "") + b"x"
+    found = looks(mixed(twice, TEXT_PART))
+    assert found["1.1"].why == {
+        "ambiguous": "duplicate-content-type in part 1.1: others could see other parts"
+    }
+    assert Fact.AMBIGUOUS in found["1.1"].facts
+    assert found["1.2"].why == {}
+
+
+def test_a_part_without_a_type_is_untyped() -> None:
+    bare = lines("Content-Disposition: inline", "") + b"text"
+    found = looks(mixed(bare, TEXT_PART))
+    assert [Fact.UNTYPED in look.facts for look in found.values()] == [True, False]
+
+
+def test_what_lies_in_multipart_signed_is_signed() -> None:
+    signature = lines("Content-Type: application/pkcs7-signature", "") + b"x"
+    signed = mixed(TEXT_PART, signature, boundary="=_s").replace(
+        b"multipart/mixed", b"multipart/signed"
+    )
+    inner = signed.partition(b"MIME-Version: 1.0\r\n")[2].removesuffix(b"\r\n")
+    found = looks(mixed(inner, attachment("a.bin")))
+    assert {path: Fact.SIGNED in look.facts for path, look in found.items()} == {
+        "1.1.1": True,
+        "1.1.2": True,
+        "1.2": False,
+    }
+
+
+def test_a_dkim_signature_is_a_fact_of_every_part() -> None:
+    mail = b"DKIM-Signature: v=1\r\n" + mixed(TEXT_PART, ZIPPED)
+    assert all(
+        Fact.DKIM_SIGNED in look.facts for look in looks(mail, enters=False).values()
+    )
