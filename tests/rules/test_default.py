@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import zipfile
+from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
+from smtpguard.model.content import MemorySpool
 from smtpguard.model.decision import Action
+from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.pipeline import Pipeline, TransactionJudge
 from smtpguard.policy import PartFacts, Ruleset, load
 from smtpguard.policy.files import read_file
+from smtpguard.policy.patterns import expand_braces
+from smtpguard.unpacking.pool import Pool
+from tests.judging import NOON, TEXT_PART, lines, mixed
 from tests.policy.rulefiles import envelope, message, path, session
 
 
 DEFAULT = Path(__file__).parents[2] / "rules" / "default.yaml"
 TEXT = DEFAULT.read_text(encoding="utf-8")
+
+
+def attached(
+    content: bytes, name: str, kind: str = "application/octet-stream"
+) -> bytes:
+    head = lines(
+        f"Content-Type: {kind}",
+        f'Content-Disposition: attachment; filename="{name}"',
+        "Content-Transfer-Encoding: base64",
+        "",
+    )
+    return head + base64.encodebytes(content).replace(b"\n", b"\r\n").rstrip()
 
 
 def filled_in() -> Ruleset:
@@ -116,6 +139,160 @@ def test_an_ordinary_name_passes(name: str) -> None:
 def test_a_type_is_judged(content_type: str, action: Action) -> None:
     policy = filled_in().choose(session())
     assert policy.part(PartFacts(content_type), message()).action is action
+
+
+def patterns(where: str) -> list[str]:
+    """Return what the wildcards of a list stand for, but for its last."""
+    [policy] = yaml.safe_load(TEXT)["policies"]
+    found = []
+    for rule in policy[where][:-1]:
+        written = rule.get("match", [])
+        for pattern in [written] if isinstance(written, str) else written:
+            if not pattern.startswith("regex:"):
+                found += expand_braces(pattern)
+    return found
+
+
+@cache
+def judge() -> TransactionJudge:
+    pipeline = Pipeline(filled_in(), lambda: NOON, inspector=Pool(1))
+    return pipeline.begin(session())
+
+
+def judged(mail: bytes) -> Disposition:
+    spool = MemorySpool()
+    spool.write(mail)
+    return judge().message(session(), envelope("a@x.example", "r@own.example"), spool)
+
+
+def zipped(name: str, content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(name), content)
+    return buffer.getvalue()
+
+
+def names_rules() -> list[dict[str, object]]:
+    [policy] = yaml.safe_load(TEXT)["policies"]
+    rules: list[dict[str, object]] = policy["filenames"]
+    return rules
+
+
+def test_there_are_many_endings() -> None:
+    assert len(patterns("filenames")) > 130
+
+
+@pytest.mark.parametrize("pattern", patterns("filenames"))
+@pytest.mark.parametrize("where", ["attached", "in a zip"])
+def test_each_ending_is_stripped_from_a_mail(pattern: str, where: str) -> None:
+    name = pattern.replace("*", "Invoice")
+    if where == "attached":
+        mail = mixed(TEXT_PART, attached(b"harmless text", name))
+    else:
+        mail = mixed(TEXT_PART, attached(zipped(name, b"harmless text"), "a.zip"))
+    said = judged(mail)
+    assert (said.outcome, said.action) == (Outcome.MODIFIED, Action.STRIP)
+    # By its name, whatever its type says beside that.
+    named = [s for s in said.trace if s.part == "1.2" and s.rule[:9] == "filenames"]
+    assert named[-1].matched
+    assert named[-1].rule != f"filenames:{len(names_rules())}"
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [one for one in patterns("content_types") if not one.startswith("message/")],
+)
+def test_each_type_is_dealt_with_in_a_mail(pattern: str) -> None:
+    mail = mixed(TEXT_PART, attached(b"text", "a.bin", pattern.replace("*", "x")))
+    said = judged(mail)
+    password = pattern in DOCUMENTS
+    # These are locked where they are encrypted, and nothing is done otherwise.
+    assert said.outcome is (Outcome.RELAYED if password else Outcome.MODIFIED)
+
+
+DOCUMENTS = {
+    *("application/zip", "application/x-7z-compressed", "application/vnd.rar"),
+    *("application/x-arj", "application/encrypted", "application/x-ole-storage"),
+    *("application/msword", "application/vnd.ms-*"),
+}
+PROGRAM = b"MZ" + bytes(58) + b"\x40\0\0\0PE\0\0" + bytes(500)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.dat", "a.pdf"], ids=["without a known name", "under another one"]
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_program_is_stripped_whatever_it_is_called(name: str, inside: bool) -> None:
+    content = zipped(name, PROGRAM) if inside else PROGRAM
+    said = judged(mixed(TEXT_PART, attached(content, "a.zip" if inside else name)))
+    assert (said.outcome, said.action) == (Outcome.MODIFIED, Action.STRIP)
+
+
+MACROS = zipped("word/vbaProject.bin", b"macro")
+
+
+def office() -> bytes:
+    buffer = io.BytesIO(MACROS)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("word/document.xml", "<w:document/>")
+    return buffer.getvalue()
+
+
+def locked_zip() -> bytes:
+    """Return a zip whose only file claims to be encrypted, in both its headers."""
+    octets = bytearray(zipped("a.txt", b"secret text"))
+    octets[6] |= 1
+    octets[octets.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(octets)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (office(), "a.docm"),
+        (office(), "a.docx"),
+        (zipped("in/a.docm", office()), "a.zip"),
+        (locked_zip(), "a.zip"),
+        (zipped("in/a.zip", locked_zip()), "b.zip"),
+    ],
+    ids=["macros", "macros unnamed", "macros in a zip", "password", "password inside"],
+)
+def test_macros_and_what_is_behind_a_password_are_locked(
+    content: bytes, name: str
+) -> None:
+    said = judged(mixed(TEXT_PART, attached(content, name)))
+    assert (said.outcome, said.action) == (Outcome.MODIFIED, Action.LOCK)
+
+
+@pytest.mark.parametrize(
+    "mail",
+    [
+        mixed(TEXT_PART, attached(zipped("a.txt", b"text"), "a.zip")),
+        mixed(TEXT_PART, attached(b"%PDF-1.7\n%%EOF", "a.pdf", "application/pdf")),
+        mixed(
+            TEXT_PART,
+            attached(
+                b"-----BEGIN PGP MESSAGE-----\n\nhQEMA\n-----END PGP MESSAGE-----",
+                "a.asc",
+                "application/octet-stream",
+            ),
+        ),
+    ],
+    ids=["zip", "pdf", "pgp"],
+)
+def test_ordinary_mail_goes_on_as_it_came(mail: bytes) -> None:
+    said = judged(mail)
+    assert (said.outcome, said.content) == (Outcome.RELAYED, None)
+
+
+def test_what_cannot_be_looked_at_is_refused() -> None:
+    cut = zipped("a.txt", b"text")[:-30]
+    said = judged(mixed(TEXT_PART, attached(cut, "a.zip")))
+    assert (said.outcome, said.rule) == (Outcome.REJECTED, "limit")
+    ace = b"\0" * 7 + b"**ACE**" + bytes(100)
+    said = judged(mixed(TEXT_PART, attached(ace, "a.ace")))
+    assert (said.outcome, said.rule) == (Outcome.REJECTED, "limit")
 
 
 def test_the_example_that_is_commented_out_works() -> None:
