@@ -176,7 +176,8 @@ def test_F4_our_denial_shifts_no_reply() -> None:
 
 
 def test_F4_ten_thousand_pipelined_commands_neither_recurse_nor_run_away() -> None:
-    memory = greeted(session())
+    rules = Rules(Settings(limits=Limits(commands=10_001)))
+    memory = greeted(session(rules))
     memory.from_client(b"NOOP\r\n" * 10_000)
     assert memory.client_heard == b"250 2.0.0 OK\r\n" * 10_000
 

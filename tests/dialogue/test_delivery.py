@@ -203,7 +203,7 @@ def test_it_has_not_got_a_message_whose_last_octets_are_not_out() -> None:
     memory, tx = sent_up(LARGE, b"end\r\n", kind=Watched)
     assert bytes(memory.upstream_heard) == LARGE
     assert not tx.handed_over
-    memory.feed(events.Drained())
+    memory.feed(events.Drained(Leg.UPSTREAM))
     assert memory.upstream_heard.endswith(b"end\r\n.\r\n")
     assert tx.handed_over
 
@@ -217,7 +217,7 @@ def test_it_has_not_got_a_chunk_whose_last_octets_are_not_out() -> None:
     memory.feed(events.Judged(asked.transaction.id, said))
     assert memory.upstream_heard.endswith(LARGE)
     assert not asked.transaction.handed_over
-    memory.feed(events.Drained())
+    memory.feed(events.Drained(Leg.UPSTREAM))
     assert memory.upstream_heard.endswith(b"end\r\n")
     assert asked.transaction.handed_over
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from smtpguard.dialogue import Dialogue, effects, events
-from smtpguard.dialogue.engine import HIGH_WATER, MERGED_OCTETS
+from smtpguard.dialogue.engine import HIGH_WATER, LOW_WATER, MERGED_OCTETS
 from smtpguard.model.content import MemorySpool
 from smtpguard.model.session import Leg
+from smtpguard.model.settings import Limits, Settings
 from tests.dialogue.peers import (
     Rules,
     connected,
@@ -44,7 +45,7 @@ def test_events_before_their_time_do_no_harm() -> None:
         events.Received(Leg.UPSTREAM, b"220 hi\r\n"),
         events.Closed(Leg.UPSTREAM),
         events.Opened(),
-        events.Drained(),
+        events.Drained(Leg.UPSTREAM),
         events.CommandJudged(None),
         events.TlsFinished(Leg.UPSTREAM, error="what"),
         events.Judged("s1.1", None),
@@ -85,17 +86,19 @@ def test_what_is_said_in_a_row_leaves_in_one_piece() -> None:
 
 
 def test_pieces_do_not_grow_without_end() -> None:
-    memory = connected(session())
-    done = memory.dialogue.handle(
-        events.Received(Leg.CLIENT, b"NOOP\r\n" * 20_000), 1000.0
-    )
+    memory = enveloped(greeted(session()))
+    memory.from_client(b"RCPT TO:<%d@d.example>\r\n" * 80 % tuple(range(80)))
+    told = b"250 " + b"x" * 2000 + b"\r\n"
+    event = events.Received(Leg.UPSTREAM, told * 80)
+    done = memory.dialogue.handle(event, memory.now)
     sizes = [len(effect.data) for effect in done if isinstance(effect, effects.Send)]
-    assert sum(sizes) == 20_000 * 14
+    assert sum(sizes) == 80 * len(told)
     assert max(sizes) <= MERGED_OCTETS
 
 
 def test_reading_goes_on_below_the_low_water_only() -> None:
-    memory = enveloped(greeted(session(judge=None)))
+    rules = Rules(Settings(limits=Limits(commands=1000)))
+    memory = enveloped(greeted(session(rules, judge=None)))
     memory.from_client(b"DATA\r\nx\r\n.\r\n")
     asked = memory.take(effects.AskVerdict)
     assert asked is not None
@@ -103,8 +106,17 @@ def test_reading_goes_on_below_the_low_water_only() -> None:
     count = HIGH_WATER // len(command) + 1
     event = events.Received(Leg.CLIENT, command * count)
     assert effects.PauseReading() in memory.dialogue.handle(event, memory.now)
-    done = memory.dialogue.handle(events.Judged(asked.transaction.id, None), memory.now)
-    assert done[-1] == effects.ResumeReading()
+    happened: list[events.Event] = [
+        events.Judged(asked.transaction.id, None),
+        events.Received(Leg.UPSTREAM, b"250 reset\r\n"),
+        *[events.Drained(Leg.CLIENT)] * 3,
+    ]
+    while True:
+        assert len(memory.dialogue.client.receiver) > LOW_WATER
+        done = memory.dialogue.handle(happened.pop(0), memory.now)
+        if effects.ResumeReading() in done:
+            break
+    assert len(memory.dialogue.client.receiver) < LOW_WATER
 
 
 def test_marks_tell_of_connections_and_handshakes() -> None:

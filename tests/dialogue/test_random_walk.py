@@ -245,8 +245,8 @@ class Walk:
             case effects.AskCommand():
                 refusal = Reply(550, (b"5.7.1 no",)) if chance.random() < 0.2 else None
                 self.feed(events.CommandJudged(refusal))
-            case effects.Pace():
-                self.feed(events.Drained())
+            case effects.Pace(leg):
+                self.feed(events.Drained(leg))
 
     def finish(self) -> None:
         for leg in Leg:

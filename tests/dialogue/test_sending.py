@@ -84,7 +84,7 @@ def test_large_pieces_wait_until_the_last_one_has_left(how: str) -> None:
             assert bytes(memory.upstream_heard) == expected + b".\r\n" * whole
         if count < 3:
             assert memory.take(effects.Pace) is not None
-            memory.feed(events.Drained())
+            memory.feed(events.Drained(Leg.UPSTREAM))
     assert bytes(memory.upstream_heard).startswith(head + LARGE)
 
 
@@ -133,7 +133,7 @@ def test_an_upstream_that_goes_between_two_pieces_has_not_got_it(how: str) -> No
     memory.feed(events.Closed(Leg.UPSTREAM, reset=True))
     assert lines(memory.client_heard) == ["451 4.4.2 Connection to next server lost"]
     assert memory.records[0].in_doubt == ""
-    memory.feed(events.Drained())
+    memory.feed(events.Drained(Leg.UPSTREAM))
     assert b"end" not in memory.upstream_heard
 
 

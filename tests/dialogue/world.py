@@ -65,8 +65,8 @@ class FragileSpool(MemorySpool):
 
 @dataclass(slots=True, eq=False)
 class Watched(MemorySession):
-    """A session whose every effect somebody sees; what goes up stays in our buffers
-    until ``Drained``."""
+    """A session whose every effect somebody sees; what is sent and paced stays in our
+    buffers until ``Drained``."""
 
     watch: Callable[[effects.Effect], None] = lambda _: None
 
@@ -174,8 +174,9 @@ class World:
             verdict = self._judge(asked.transaction)
             self.feed(events.Judged(asked.transaction.id, verdict))
             return True
-        if self.memory.take(effects.Pace) is not None:
-            self.feed(events.Drained())
+        pace = self.memory.take(effects.Pace)
+        if pace is not None:
+            self.feed(events.Drained(pace.leg))
             return True
         return False
 

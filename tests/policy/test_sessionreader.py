@@ -20,6 +20,7 @@ def test_every_key_reaches_the_settings() -> None:
         "max_message: 1MiB",
         "max_header: 8KiB",
         "max_errors: 3",
+        "max_commands: 30",
         "hide_server: true",
         "banner: mx.a.example ESMTP",
         "helo: MX.A.example",
@@ -34,6 +35,7 @@ def test_every_key_reaches_the_settings() -> None:
     assert found.limits.message == 1024 * 1024
     assert found.limits.header_section == 8192
     assert found.limits.errors == 3
+    assert found.limits.commands == 30
     assert found.hide_server
     assert found.banner == "mx.a.example ESMTP"
     assert found.helo == "mx.a.example"
@@ -57,6 +59,7 @@ def test_what_stands_there_as_default_is_the_default() -> None:
         "max_message: 50MiB",
         "max_header: 256KiB",
         "max_errors: 10",
+        "max_commands: 100",
         "hide_server: false",
         "received: none",
         "bare_newlines: refuse",
@@ -80,6 +83,7 @@ def test_recipients_may_be_as_many_as_the_upstream_takes() -> None:
         ("max_message: 100", "bad-value"),
         ("max_header: 1GiB", "bad-value"),
         ("max_errors: 0", "bad-value"),
+        ("max_commands: 9", "bad-value"),
         ("hide_server: on", "bad-value"),
         ("banner: ~", "missing-value"),
         ("banner: ü", "bad-value"),

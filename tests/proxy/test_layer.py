@@ -537,22 +537,35 @@ def test_nothing_but_verdicts_reaches_a_dialogue_that_has_ended(stage: Stage) ->
     assert stage.dialogue.of(happenings.Opened) == []
 
 
-def test_pacing_waits_until_the_upstreams_octets_have_left(stage: Stage) -> None:
+@pytest.mark.parametrize("leg", list(Leg))
+def test_pacing_waits_until_the_legs_octets_have_left(stage: Stage, leg: Leg) -> None:
     stage.start(effects.OpenUpstream())
-    stage.say(effects.Pace())
+    stage.say(effects.Pace(leg))
     (drain,) = [c for c in stage.world.commands if isinstance(c, Drain)]
-    assert drain.connection is stage.server
+    expected = stage.server if leg is Leg.UPSTREAM else stage.client
+    assert drain.connection is expected
     assert stage.dialogue.of(happenings.Drained) == []
     stage.world.feed(Drained(drain))
-    stage.world.feed(Drained(drain))
 
-    assert stage.dialogue.of(happenings.Drained)[0] == happenings.Drained()
+    assert stage.dialogue.of(happenings.Drained) == [happenings.Drained(leg)]
+
+
+def test_both_legs_may_be_paced_at_once(stage: Stage) -> None:
+    stage.start(effects.OpenUpstream())
+    stage.say(effects.Pace(Leg.CLIENT), effects.Pace(Leg.UPSTREAM))
+    drains = [c for c in stage.world.commands if isinstance(c, Drain)]
+    for drain in drains:
+        stage.world.feed(Drained(drain))
+
+    told = [event.leg for event in stage.dialogue.of(happenings.Drained)]
+    assert told == [Leg.CLIENT, Leg.UPSTREAM]
 
 
 def test_a_drain_that_was_replaced_is_not_told(stage: Stage) -> None:
     stage.start(effects.OpenUpstream())
-    stage.say(effects.Pace())
-    stage.say(effects.Close(Leg.UPSTREAM), effects.OpenUpstream(), effects.Pace())
+    pace = effects.Pace(Leg.UPSTREAM)
+    stage.say(pace)
+    stage.say(effects.Close(Leg.UPSTREAM), effects.OpenUpstream(), pace)
     first, second = [c for c in stage.world.commands if isinstance(c, Drain)]
     stage.world.feed(Drained(first))
     assert stage.dialogue.of(happenings.Drained) == []

@@ -17,6 +17,10 @@ class ClientLeg:
     """Counts what has come in all."""
     changes: int = 0
     """Counts whatever came from the client: a wait can tell that something did."""
+    taken: int = 0
+    """Lines taken in this turn (``fairness``)."""
+    owed: int = 0
+    """Octets of replies that it was sent in this turn, and may not have read."""
     finished: bool = False
     """The client sends nothing more (FIN); it may still listen."""
     reset: bool = False
@@ -32,6 +36,11 @@ class ClientLeg:
     """The server name it asked for in its ClientHello."""
     errors: int = 0
     """Syntax and sequence errors; policy answers do not count."""
+    idle: int = 0
+    """Commands that brought no mail on, since ``idle_since`` (``fairness``)."""
+    idle_since: float = 0.0
+    named: int = 0
+    """RCPT commands since then."""
     rejected: int = 0
     """Recipients refused by the rules or by the upstream."""
     mail_refused: bool = False
@@ -42,6 +51,10 @@ class ClientLeg:
     """It may tell us who the real client is (``trusted_clients``)."""
     identity_awaited: bool = False
     """A trusted client that has not yet told the real client's address (XCLIENT)."""
+
+    def progress(self) -> None:
+        """Forget what counts against a client that brings no mail: it has."""
+        self.idle = self.named = 0
 
     @property
     def deaf(self) -> bool:

@@ -51,6 +51,7 @@ def conclude(d: Dialogue, tx: Transaction, refusal: Reply | None) -> Task[None]:
     ``refusal`` is why its octets alone are refused, None if they are not.
     """
     tx.dotted_at = d.now
+    d.client.progress()
     record_message(d, "C", tx.content, tx.size)
     refusal = refusal or loop_refusal(d, tx)
     if refusal is not None:

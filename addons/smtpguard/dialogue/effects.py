@@ -76,7 +76,12 @@ class AskCommand:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Say ``Drained`` once the octets sent upstream have left our buffers."""
+    """Say ``Drained`` once the octets sent on a leg have left our buffers.
+
+    Never at once: whoever else waits for the process has a turn before.
+    """
+
+    leg: Leg
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ answer it.
 the reply queue and answers it now or when the upstream has replied; slots are sent in
 order, so a reply of ours never overtakes one of the upstream's (RFC 2920). A command
 whose meaning depends on earlier replies (DATA, STARTTLS, EHLO ...) first waits until
-all slots are answered; octets that come meanwhile stay unread, and unparsed.
+all slots are answered; octets that come meanwhile stay unread, and unparsed. A client
+has its turn (``fairness``): so many commands and replies, then it must have read what
+it was told, and other sessions are served.
 
 *The upstream's leg.* MAIL and RCPT go up as the client sends them, pipelined where the
 upstream allows it. No octet of a message goes up before the verdict. Losing the
@@ -115,7 +117,8 @@ class Dialogue:
         self.opened: Latch[events.Opened] = Latch()
         self.hello: Latch[events.HelloReceived] = Latch()
         self.command_judged: Latch[events.CommandJudged] = Latch()
-        self.drained: Latch[events.Drained] = Latch()
+        self.drained: set[Leg] = set()
+        """Legs whose ``pace`` has been answered."""
         self.tls_finished: dict[Leg, events.TlsFinished] = {}
         self.judging: dict[str, Transaction] = {}
         """Messages whose verdict was asked for and has not come."""
@@ -183,8 +186,8 @@ class Dialogue:
                 self._judged(transaction, disposition)
             case events.CommandJudged():
                 self._command_judged(event)
-            case events.Drained():
-                self.drained.value = event
+            case events.Drained(leg):
+                self.drained.add(leg)
             case events.Stopping():
                 self.stopping = True
                 self._stop_until = self.now + self.settings.deadlines.stop
@@ -337,6 +340,11 @@ class Dialogue:
         """Send octets upstream."""
         self.emit(effects.Send(Leg.UPSTREAM, data))
 
+    def pace(self, leg: Leg) -> None:
+        """Have ``drained`` tell when what was sent on a leg has left our buffers."""
+        self.drained.discard(leg)
+        self.emit(effects.Pace(leg))
+
     def flush(self) -> None:
         """Send every reply whose turn has come, if anybody is to hear it."""
         replies = self.client.replies
@@ -345,6 +353,7 @@ class Dialogue:
         for reply in replies.ready():
             octets = reply.to_octets()
             self.record("c", octets)
+            self.client.owed += len(octets)
             self.emit(effects.Send(Leg.CLIENT, octets))
 
     def answer(self, reply: Reply) -> None:

@@ -84,7 +84,9 @@ class CommandJudged:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """The answer to ``Pace``: what was sent upstream has left our buffers."""
+    """The answer to ``Pace``: what was sent on that leg has left our buffers."""
+
+    leg: Leg
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue.exchange import settled
+from smtpguard.dialogue.fairness import take_turn
 from smtpguard.dialogue.keepalive import wait_keeping
 from smtpguard.dialogue.waits import NEVER, Hangup, Task
 from smtpguard.errors import ProtocolError
@@ -24,6 +25,7 @@ def next_line(d: Dialogue, limit: int) -> Task[bytes | None]:
     it. Raises ProtocolError, always with ``closes``; ClientGone, Expired, and Hangup
     where the process is stopping.
     """
+    yield from take_turn(d)
     until = d.now + d.settings.deadlines.command
     while True:
         line = taken(d, limit)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smtpguard.dialogue import effects
 from smtpguard.dialogue.exchange import ask, capabilities, usable
 from smtpguard.dialogue.transcript import Entry
 from smtpguard.dialogue.upstream import Request
 from smtpguard.dialogue.waits import Expired, Task, UpstreamLost
+from smtpguard.model.session import Leg
 from smtpguard.wire import DotStuffer
 
 
@@ -120,10 +120,10 @@ def send_paced(d: Dialogue, upstream: Upstream, octets: bytes) -> Task[None]:
     d.send_upstream(octets)
     if len(octets) < PACED_OCTETS:
         return
-    d.drained.clear()
-    d.emit(effects.Pace())
+    d.pace(Leg.UPSTREAM)
     yield from d.wait(
-        lambda: d.drained.is_set or bool(upstream.lost), d.settings.deadlines.data
+        lambda: Leg.UPSTREAM in d.drained or bool(upstream.lost),
+        d.settings.deadlines.data,
     )
 
 

@@ -10,6 +10,7 @@ from smtpguard.dialogue import auth, effects, envelope, hello, message, small
 from smtpguard.dialogue.asking import ask_others
 from smtpguard.dialogue.ending import abort_transaction, drop_transaction
 from smtpguard.dialogue.exchange import ask, leave, settled
+from smtpguard.dialogue.fairness import count_command
 from smtpguard.dialogue.lines import next_line
 from smtpguard.dialogue.opening import open_session
 from smtpguard.dialogue.waits import (
@@ -88,7 +89,9 @@ def one_command(d: Dialogue) -> Task[None]:
         if line is None:
             yield from settled(d)
             raise Hangup(None, "client closed")
-        yield from execute(d, read_command(d, line))
+        command = read_command(d, line)
+        count_command(d, command)
+        yield from execute(d, command)
     except ProtocolError as error:
         d.answer(error.reply)
         if error.reply.code in _ERRORS:

@@ -91,6 +91,8 @@ class Limits:
     """None: as many as the upstream takes."""
     errors: int = 10
     """Syntax and sequence errors until the session is closed."""
+    commands: int = 100
+    """Commands without a message, in five minutes, until the session is closed."""
     rejected_recipients: int = 50
     """Rejections after which every RCPT gets 452, after a delay."""
     body_rate: int = 512

@@ -142,6 +142,11 @@ _MAX_HEADER = Key(
 _MAX_ERRORS = Key(
     "max_errors", integer(1, 1000), "Syntax and sequence errors of one session."
 )
+_MAX_COMMANDS = Key(
+    "max_commands",
+    integer(10, _MAX_COUNT),
+    "Commands without a message, in five minutes, of one session.",
+)
 _HIDE_SERVER = Key("hide_server", BOOL, "Hide the upstream's name and texts.")
 _BANNER = Key(
     "banner",
@@ -168,6 +173,7 @@ _SHAPE = Shape(
         _MAX_MESSAGE,
         _MAX_HEADER,
         _MAX_ERRORS,
+        _MAX_COMMANDS,
         _HIDE_SERVER,
         _BANNER,
         _HELO,
@@ -218,6 +224,7 @@ def _limits(limits: Limits, fields: Fields) -> Limits:
         message=fields.get(_MAX_MESSAGE, limits.message),
         header_section=fields.get(_MAX_HEADER, limits.header_section),
         errors=fields.get(_MAX_ERRORS, limits.errors),
+        commands=fields.get(_MAX_COMMANDS, limits.commands),
     )
 
 

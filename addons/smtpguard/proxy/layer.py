@@ -77,7 +77,7 @@ class SmtpLayer(layer.Layer):
         self._dialled = False
         self._opening: commands.OpenConnection | None = None
         self._questions = Questions(self.session)
-        self._draining: Drain | None = None
+        self._draining: dict[Leg, Drain] = {}
         self._alarm = Alarm(services.clock)
         self._batch: list[effects.Effect] = []
         """What the dialogue wanted last."""
@@ -163,8 +163,11 @@ class SmtpLayer(layer.Layer):
         yield from self._drive(happenings.HelloReceived(event.name))
 
     def _drained(self, event: Drained) -> layer.CommandGenerator[None]:
-        if event.command is self._draining:
-            yield from self._drive(happenings.Drained())
+        for leg, command in self._draining.items():
+            if command is event.command:
+                del self._draining[leg]
+                yield from self._drive(happenings.Drained(leg))
+                return
 
     def _stop(self, _: StopRequested) -> layer.CommandGenerator[None]:
         yield from self._drive(happenings.Stopping())
@@ -234,9 +237,9 @@ class SmtpLayer(layer.Layer):
     def _continue_tls(self, _: effects.ContinueTls) -> layer.CommandGenerator[None]:
         yield ContinueTls(self.context.client)
 
-    def _pace(self, _: effects.Pace) -> layer.CommandGenerator[None]:
-        self._draining = Drain(self.context.server)
-        yield self._draining
+    def _pace(self, effect: effects.Pace) -> layer.CommandGenerator[None]:
+        drain = self._draining[effect.leg] = Drain(self._conn(effect.leg))
+        yield drain
 
     def _read_or_not(
         self, effect: effects.PauseReading | effects.ResumeReading

@@ -88,8 +88,8 @@ class MemorySession:
             case effects.AskVerdict(transaction) if self.judge is not None:
                 said = self.judge(self.session, transaction)
                 self._events.append(events.Judged(transaction.id, said))
-            case effects.Pace():
-                self._events.append(events.Drained())
+            case effects.Pace(leg):
+                self._events.append(events.Drained(leg))
             case effects.ContinueTls():
                 name, error, facts = self._hello
                 if error is None and facts is None:

@@ -31,6 +31,7 @@ IDENTITY_UNDELIVERED: Final = Reply.make(421, "4.3.2", "Service not available")
 CLOSED_BY_UPSTREAM: Final = Reply.make(421, "4.4.2", "Next server closed the session")
 TIMEOUT: Final = Reply.make(421, "4.4.2", "Timeout, closing connection")
 TOO_MANY_ERRORS: Final = Reply.make(421, "4.7.0", "Too many errors")
+TOO_MANY_COMMANDS: Final = Reply.make(421, "4.7.0", "Too many commands without mail")
 TOO_MANY_CONNECTIONS: Final = Reply.make(421, "4.7.0", "Too many connections")
 LIMIT_CLOSE: Final = Reply.make(421, "4.7.0", "Limit exceeded, closing connection")
 

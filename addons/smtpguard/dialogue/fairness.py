@@ -1,0 +1,86 @@
+"""What one client may take of a process that serves many.
+
+A client that pipelines without end, or never reads what it is told, must cost others
+neither time nor memory: after so many lines or octets its turn is over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smtpguard.dialogue.exchange import settled
+from smtpguard.dialogue.keepalive import wait_keeping
+from smtpguard.dialogue.waits import Expired, Hangup, Task
+from smtpguard.model.session import Leg
+from smtpguard.wire import parse_bdat, replies
+
+
+if TYPE_CHECKING:
+    from smtpguard.dialogue.engine import Dialogue
+    from smtpguard.wire import Command
+
+
+TURN_LINES = 100
+"""Lines of a client that are taken in a row: a pipelined mail to nearly a hundred
+recipients, some milliseconds of work."""
+TURN_OCTETS = 64 * 1024
+"""Octets of replies after which a client must have read what it was told."""
+
+IDLE_SECONDS = 300.0
+"""In so many seconds a client may have ``Limits.commands`` that bring no mail on: a
+kept connection may say NOOP every three seconds for ever."""
+NAMED = 20_000
+"""RCPT commands without a message, from which on they count as any other: more than any
+mail has recipients, but an end for a client that goes on after every refusal."""
+SMALL_CHUNK = 64
+"""Octets: a chunk below is hardly more than its command, and counts."""
+
+
+def count_command(d: Dialogue, command: Command) -> None:
+    """Count a command that brings no mail on; whoever goes on and on is closed.
+
+    Raises Hangup beyond the limit, ProtocolError for a chunk without a readable size.
+    """
+    client = d.client
+    if brings_mail(d, command) or command.verb == "QUIT":
+        return
+    if d.now - client.idle_since >= IDLE_SECONDS:
+        client.progress()
+        client.idle_since = d.now
+    client.idle += 1
+    if client.idle > d.settings.limits.commands:
+        what = "anomaly: too many commands without a message"
+        raise Hangup(replies.TOO_MANY_COMMANDS, what)
+
+
+def brings_mail(d: Dialogue, command: Command) -> bool:
+    """Whether a command is part of a mail: RCPT, octets of it, RSET behind its MAIL."""
+    if command.verb == "RCPT":
+        d.client.named += 1
+        return d.client.named <= NAMED
+    if command.verb == "BDAT" and d.transaction is not None:
+        size, _ = parse_bdat(command.argument)
+        return size >= SMALL_CHUNK
+    return command.verb == "RSET" and d.transaction is not None
+
+
+def take_turn(d: Dialogue) -> Task[None]:
+    """Count a line that is about to be taken; at the end of its turn the client waits.
+
+    It waits until all it said is answered and the answers have left our buffers, and at
+    least until whoever else waits for the process has had a turn. Raises ClientGone,
+    and Hangup where it does not read.
+    """
+    client = d.client
+    if client.taken < TURN_LINES and client.owed < TURN_OCTETS:
+        client.taken += 1
+        return
+    yield from settled(d)
+    d.flush()
+    d.pace(Leg.CLIENT)
+    until = d.now + d.settings.deadlines.command
+    try:
+        yield from wait_keeping(d, lambda: Leg.CLIENT in d.drained, until)
+    except Expired:
+        raise Hangup(replies.TIMEOUT, "client does not read its replies") from None
+    client.taken, client.owed = 1, 0
