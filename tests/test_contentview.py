@@ -313,7 +313,7 @@ def test_a_session_that_has_lost_reports_or_its_end_says_so() -> None:
     flow = session().quit()
     for key, told in (
         ("reports_cut", "... parts and trace of some transactions were not recorded"),
-        ("cut", "... the rest was not recorded: too long"),
+        ("cut", "... the rest was not recorded: too long, or too much in memory"),
     ):
         record = json.loads(flow.metadata[sessionrecord.SESSION_KEY])
         assert told not in texts(flow)[0]

@@ -234,7 +234,7 @@ def _session(shown: tcp.TCPFlow, record: SessionRecord | None) -> list[str]:
     lines += ["", "dialogue (C client, S upstream; small letters: from smtpguard):"]
     lines += _rows(map(_entry, record.entries), len(record.entries), MAX_TRANSCRIPT)
     if record.cut:
-        lines.append("... the rest was not recorded: too long")
+        lines.append("... the rest was not recorded: too long, or too much in memory")
     if record.reports_cut:
         lines.append(
             "... parts and trace of some transactions were not recorded: too many"

@@ -387,6 +387,7 @@ def test_last_words_that_break_are_logged_and_what_was_said_stands(
     door.decide(AllowAll()).start()
     client, layers = door.client, door.layer._stack
     assert layers is not None
+    flow = layers.smtp.session_flow.flow
 
     def half(_: bytes) -> layer.CommandGenerator[None]:
         yield commands.SendData(client, b"421 half")
@@ -400,7 +401,7 @@ def test_last_words_that_break_are_logged_and_what_was_said_stands(
     assert "SMTP connection failed: Traceback" in door.world.logged()
     assert "SMTP connection not ended in order: Traceback" in door.world.logged()
     assert door.world.closed.count(client.id) == 1
-    assert not layers.smtp.session_flow.flow.live
+    assert not flow.live
     assert not door.registered
 
 
@@ -410,16 +411,16 @@ def test_a_session_that_cannot_be_broken_off_ends_its_flow_all_the_same(
     door.decide(AllowAll()).start()
     layers = door.layer._stack
     assert layers is not None
+    flow = layers.smtp.session_flow.flow
     monkeypatch.setattr("smtpguard.proxy.salvage.break_off", explode)
     monkeypatch.setattr(layers.top, "handle_event", explode)
     door.world.receive(door.client, b"EHLO a\r\n")
 
     assert "SMTP connection not ended in order: Traceback" in door.world.logged()
     assert [hook.name for hook in door.world.hooks][-1] == "tcp_error"
-    error = layers.smtp.session_flow.flow.error
-    assert error is not None
-    assert error.msg == "smtpguard failed: BrokenError"
-    assert not layers.smtp.session_flow.flow.live
+    assert flow.error is not None
+    assert flow.error.msg == "smtpguard failed: BrokenError"
+    assert not flow.live
     assert door.world.closed.count(door.client.id) == 1
     assert not door.registered
 
@@ -481,13 +482,13 @@ def test_the_flow_of_broken_layers_is_ended_after_smtp_end(
     door.layer.services = door.services
     door.decide(AllowAll()).start()
     assert door.layer._stack is not None
+    flow = door.layer._stack.smtp.session_flow.flow
     monkeypatch.setattr(door.layer._stack.top, "handle_event", explode)
     door.world.receive(door.client, b"EHLO a\r\n")
 
     names = [hook.name for hook in door.world.hooks]
     assert names[-2:] == ["smtp_end", "tcp_error"]
-    assert door.layer.smtp is not None
-    assert not door.layer.smtp.session_flow.flow.live
+    assert not flow.live
 
 
 def test_nothing_reaches_broken_layers_any_more(

@@ -68,6 +68,7 @@ class Stage:
             self.upstream,
             self._count_end,
         )
+        self.flow = self.smtp.session_flow.flow
         self.upstream.child_layer = self.client_tls
         self.client_tls.child_layer = self.smtp
 
@@ -116,7 +117,7 @@ def test_start_begins_the_flow_and_the_dialogue(stage: Stage) -> None:
     assert stage.names() == ["tcp_start"]
     assert stage.dialogue.seen == [happenings.Started()]
     assert stage.world.take(stage.client) == b"220 hi\r\n"
-    assert stage.smtp.session_flow.flow.live
+    assert stage.flow.live
 
 
 def test_octets_of_both_legs_reach_the_dialogue(stage: Stage) -> None:
@@ -180,7 +181,7 @@ def test_stopping_is_passed_on(stage: Stage) -> None:
 def test_injected_messages_are_refused_visibly(stage: Stage) -> None:
     stage.start()
     message = tcp.TCPMessage(True, b"MAIL FROM:<evil@example>\r\n")
-    stage.world.feed(TcpMessageInjected(stage.smtp.session_flow.flow, message))
+    stage.world.feed(TcpMessageInjected(stage.flow, message))
 
     assert stage.dialogue.of(happenings.Received) == []
     assert "cannot be injected" in stage.world.logged()
@@ -242,7 +243,7 @@ def test_dialling_again_uses_a_new_connection_in_clear(stage: Stage) -> None:
 
     assert stage.server is not old
     assert stage.server.address == old.address
-    assert stage.smtp.session_flow.flow.server_conn is stage.server
+    assert stage.flow.server_conn is stage.server
     assert stage.world.opened == [old, stage.server]
     stage.say(effects.Send(Leg.UPSTREAM, b"EHLO again\r\n"))
     assert stage.world.take(stage.server) == b"EHLO again\r\n"
@@ -603,8 +604,8 @@ def test_the_end_is_told_once_and_last(tmp_path: Path) -> None:
     assert stage.names() == ["tcp_start", "smtp_end", "tcp_end"]
     (data,) = stage.world.raised("smtp_end")
     assert data.records == [ended_record()]
-    assert data.flow is stage.smtp.session_flow.flow
-    assert not stage.smtp.session_flow.flow.live
+    assert data.flow is stage.flow
+    assert not stage.flow.live
     assert stage.ends == 1
 
 
@@ -626,7 +627,7 @@ def test_a_flow_that_nobody_hears_of_is_ended_without_hooks(tmp_path: Path) -> N
     stage.say(effects.Close(Leg.CLIENT), effects.SessionEnded())
 
     assert stage.names() == []
-    assert not stage.smtp.session_flow.flow.live
+    assert not stage.flow.live
     assert stage.recorders[0].told[-1] == "finish None"
     assert stage.ends == 1
 
@@ -715,7 +716,7 @@ def test_an_exception_in_the_dialogue_ends_both_legs_with_421(stage: Stage) -> N
         b"421 4.3.0 Internal error, closing connection\r\n"
     )
     assert stage.world.closed == [stage.client.id, stage.server.id]
-    assert stage.smtp.session_flow.flow.error is not None
+    assert stage.flow.error is not None
     assert stage.names()[-1] == "tcp_error"
     assert stage.ends == 1
 

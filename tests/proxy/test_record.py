@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import io
 import json
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -20,10 +22,15 @@ from smtpguard.proxy import sessionrecord
 from smtpguard.proxy.record import (
     COALESCED_OCTETS,
     DIALOGUE_OCTETS,
+    DIALOGUE_ROWS,
     DISTINCT,
     MARKERS,
     REFRESH_SECONDS,
+    REPORT_OCTETS,
+    ROW_OCTETS,
+    ROWS_A_SECOND,
 )
+from smtpguard.proxy.spool import Budget
 from smtpguard.wire import replies
 from tests.replay.deciders import Recorded, Rules
 
@@ -198,6 +205,88 @@ def test_a_dialogue_without_end_is_cut_and_says_so() -> None:
     assert flow.metadata["smtpguard_outcome"] == "relayed"
 
 
+def test_a_dialogue_of_single_octets_is_cut_by_its_rows() -> None:
+    """Each takes far more than its octets: 2 MiB of them were 160 MiB."""
+    session = Recorded()
+    session.greet()
+    entries = session.memory.dialogue.transcript.entries
+    for _ in range(DIALOGUE_ROWS):
+        entries += [Entry("C", b"\r\n"), Entry("c", b"1"), Entry("S", b"x", "mark")]
+    session.update()
+    record = record_of(session.quit())
+    assert record.cut
+    assert len(record.entries) == DIALOGUE_ROWS
+
+
+def test_a_row_takes_no_more_than_is_counted_for_it() -> None:
+    session = Recorded()
+    session.greet()
+    session.recorder._write = lambda *_: None  # type: ignore[method-assign]
+    tracemalloc.start()
+    try:
+        for number in range(1000):
+            entries = session.memory.dialogue.transcript.entries
+            entries += [Entry("C", b"N%d\r\n" % number), Entry("c", b"%d" % number)]
+            session.update()
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 200 < taken / 2000 < ROW_OCTETS
+
+
+def flooded(budget: Budget) -> Recorded:
+    session = Recorded(budget=budget)
+    session.greet()
+    session.memory.dialogue.transcript.entries += [Entry("C", b"NOOP\r\n")] * 300
+    session.update()
+    return session
+
+
+def test_all_recordings_together_have_a_bound(caplog: pytest.LogCaptureFixture) -> None:
+    budget = Budget(200 * ROW_OCTETS)
+    sessions = [flooded(budget), flooded(budget)]
+    assert budget.left < 2 * ROW_OCTETS
+    records = [record_of(session.quit()) for session in sessions]
+    assert [record.cut for record in records] == [True, True]
+    assert 150 < sum(len(record.entries) for record in records) <= 200
+    said = [one.message for one in caplog.records]
+    assert said == ["192.0.2.1: not recorded whole: all recordings hold 256 MiB"] * 2
+    sessions.clear()
+    gc.collect()
+    assert budget.left == 200 * ROW_OCTETS
+
+
+def test_where_memory_is_used_up_mails_are_not_kept_and_their_outcome_is() -> None:
+    session = Recorded(budget=Budget(0))
+    session.greet()
+    assert session.recorder.record_limit == 0
+    session.send((b"c@d.example", b"250 2.1.5 ok"))
+    flow = session.quit()
+    record = record_of(flow)
+    assert record.cut
+    assert (record.entries, record.transactions, flow.messages) == ((), (), [])
+    assert flow.metadata["smtpguard_outcome"] == "relayed"
+    assert flow.comment.startswith("relayed")
+
+
+def test_mails_and_reports_count_for_all_recordings() -> None:
+    budget = Budget(10**6)
+    session = Recorded(budget=budget)
+    session.greet()
+    before = budget.left
+    session.send((b"c@d.example", b"250 2.1.5 ok"), body=b"x" * 500_000)
+    assert before - budget.left > 500_000
+    before = budget.left
+    report = {"parts": [{"path": str(number)} for number in range(20)]}
+    session.recorder.transaction(transaction(2, report=report))
+    assert before - budget.left == 21 * REPORT_OCTETS
+    report = {"parts": [{"path": str(number)} for number in range(1000)]}
+    session.recorder.transaction(transaction(3, report=report))
+    record = record_of(session.quit())
+    assert record.reports_cut
+    assert [len(each.get("parts", ())) for each in record.transactions[1:]] == [20, 0]
+
+
 def test_reports_of_more_parts_than_anybody_reads_are_left_out() -> None:
     """Nothing else is: the transactions, the dialogue and the mails are all there."""
     session = Recorded()
@@ -333,6 +422,19 @@ def test_views_are_refreshed_once_in_a_while_and_only_for_news() -> None:
     session.memory.pass_time(REFRESH_SECONDS)
     assert session.update() is False
     session.memory.from_client(b"NOOP\r\n")
+    assert session.update() is True
+
+
+def test_a_long_session_is_refreshed_more_rarely() -> None:
+    """Each time its whole record is written anew."""
+    session = Recorded()
+    session.greet()
+    rows = 10 * ROWS_A_SECOND
+    session.memory.dialogue.transcript.entries += [Entry("C", b"NOOP\r\n")] * rows
+    assert session.update() is False
+    session.memory.pass_time(9.9)
+    assert session.update() is False
+    session.memory.pass_time(0.3)
     assert session.update() is True
 
 

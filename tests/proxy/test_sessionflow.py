@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -74,11 +75,22 @@ def test_the_end_is_told_in_order_and_once(
     tmp_path: Path, heard: list[str], error: str | None, wanted: list[str]
 ) -> None:
     told = Told(tmp_path, heard)
+    flow = told.session.flow
 
     assert until_the_end(told, error) == wanted
     assert told.ends == 1
-    assert not told.session.flow.live
-    assert (told.session.flow.error is not None) is (error is not None)
+    assert not flow.live
+    assert (flow.error is not None) is (error is not None)
+
+
+def test_a_flow_that_has_ended_is_not_held(tmp_path: Path) -> None:
+    """Whoever else wants it holds it; layers are garbage for a while before they go."""
+    told = Told(tmp_path, HEARD)
+    flow = weakref.ref(told.session.flow)
+    until_the_end(told)
+    told.recorders.clear()
+
+    assert flow() is None
 
 
 def test_a_start_is_told_to_whom_it_concerns(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from smtpguard.model.settings import Refusal, Settings, TrustedClient
 from smtpguard.options import GuardOptions, Record
 from smtpguard.policy.replies import UNKNOWN_RECIPIENT
 from smtpguard.proxy.record import Recorder
+from smtpguard.proxy.spool import Budget
 from smtpguard.replay.memory import MemorySession
 
 
@@ -86,12 +87,17 @@ class Recorded:
         mode: Record = "full",
         limit: int = 1024 * 1024,
         mail_octets: int = 16 << 20,
+        budget: Budget | None = None,
         **facts: Any,
     ) -> None:
         self.flow = new_flow()
         options = GuardOptions(rules=Path(), record=mode, record_limit=limit)
         self.recorder = Recorder(
-            self.flow, options, clock=lambda: 1.7e9, mail_octets=mail_octets
+            self.flow,
+            options,
+            clock=lambda: 1.7e9,
+            mail_octets=mail_octets,
+            budget=budget,
         )
         facts = {"client": CLIENT, "destination": UPSTREAM, "id": "s1", **facts}
         self.memory = MemorySession(

@@ -3,8 +3,9 @@
 Owns the flow's messages (the client's leg, decrypted, one message for each change of
 direction and one for each mail), its metadata, comment and marker. Costs time linear in
 the session and bounded memory: what it has taken is taken out of the dialogue's
-transcript, mails and dialogue each have a limit, and a refresh of the view, which makes
-mitmweb count the whole flow anew, is asked for once in a while only.
+transcript, mails and dialogue each have a limit, so have all flows of the process
+(``allowance``), and a refresh of the view, which makes mitmweb count the whole flow
+anew, is asked for the more rarely the longer the flow is.
 
 Everything it puts into a flow survives saving: strings without surrogates, octets as
 ``bytes``, the record as one JSON string (``sessionrecord``). Secrets of AUTH never come
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
 from mitmproxy import tcp
@@ -22,6 +24,8 @@ from mitmproxy import tcp
 from smtpguard.model.disposition import Outcome
 from smtpguard.model.session import Leg
 from smtpguard.proxy import sessionrecord
+from smtpguard.proxy.allowance import RECORDINGS_OCTETS, Allowance
+from smtpguard.proxy.spool import Budget
 from smtpguard.terminal import visible
 
 
@@ -35,16 +39,26 @@ if TYPE_CHECKING:
     from smtpguard.proxy.sessionrecord import Row
 
 
+logger = getLogger(__name__)
+
 COALESCED_OCTETS: Final = 16 * 1024
 """From here on a flow message grows no more, so that joining stays linear."""
 MAIL_OCTETS: Final = 16 * 1024 * 1024
 """What is kept of all mails of one session together."""
 DIALOGUE_OCTETS: Final = 2 * 1024 * 1024
-"""Commands and replies that are kept of one session: some ten thousand mails."""
+"""Commands and replies that are kept of one session."""
+DIALOGUE_ROWS: Final = 30_000
+"""Lines, marks and mails that are kept of one session: of two thousand mails."""
+ROW_OCTETS: Final = 512
+"""What one of them takes beside its octets: a row, its JSON, often a flow message."""
+REPORT_OCTETS: Final = 2048
+"""What a transaction's record takes, and again each of its parts and trace steps."""
 REPORTED_ROWS: Final = 20_000
 """Parts and trace steps that the records of one session's transactions tell of; a
 transaction with more than what is left of them is kept without."""
 REFRESH_SECONDS: Final = 2.0
+ROWS_A_SECOND: Final = 500
+"""Each refresh writes the whole record, some microseconds a row."""
 DISTINCT: Final = 100
 """Values that a flat key lists before it ends in ``...``."""
 
@@ -81,7 +95,8 @@ class Recorder:
     """Puts one session into its flow while it goes on.
 
     ``flow`` is new and has no messages; ``clock`` gives seconds since 1970;
-    ``mail_octets`` is what is kept of all mails of the session.
+    ``mail_octets`` is what is kept of all mails of the session, ``budget`` what all
+    recordings of the process may hold.
     """
 
     def __init__(
@@ -91,11 +106,13 @@ class Recorder:
         *,
         clock: Callable[[], float] = time.time,
         mail_octets: int = MAIL_OCTETS,
+        budget: Budget | None = None,
     ) -> None:
         self.flow = flow
         self._mode = options.record
         self._mail_limit = options.record_limit
         self._mails_limit = mail_octets
+        self._allowance = Allowance(flow, budget or Budget(RECORDINGS_OCTETS))
         self._clock = clock
         self._origin: float | None = None
         """The dialogue's time when the session began."""
@@ -110,6 +127,8 @@ class Recorder:
         self._dialogue_octets = 0
         self._mail_octets = 0
         self._cut = False
+        self._starved = False
+        """The process's memory for recordings was used up."""
         self._mail = -1
         """Index of the last mail among the flow's messages."""
         self._transactions: list[dict[str, Any]] = []
@@ -126,7 +145,8 @@ class Recorder:
         """Octets of the next mail that the dialogue's transcript has to keep."""
         if self._mode != "full" or self._cut:
             return 0
-        return min(self._mail_limit, max(0, self._mails_limit - self._mail_octets))
+        left = max(0, self._mails_limit - self._mail_octets)
+        return min(self._mail_limit, left, self._allowance.left)
 
     def update(self, dialogue: Dialogue) -> bool:
         """Take what is new; call it once for each group of events.
@@ -144,7 +164,8 @@ class Recorder:
             self._settle()
         dialogue.record_limit = self.record_limit
         self._changed |= bool(taken)
-        if not self._changed or dialogue.now - self._refreshed < REFRESH_SECONDS:
+        wait = max(REFRESH_SECONDS, len(self._rows) / ROWS_A_SECOND)
+        if not self._changed or dialogue.now - self._refreshed < wait:
             return False
         self._changed = False
         self._refreshed = dialogue.now
@@ -179,23 +200,40 @@ class Recorder:
     # -- the transcript --------------------------------------------------------------
 
     def _take(self, entry: Entry) -> None:
-        if self._cut:
+        if self._cut or not self._has_room(entry):
             return
         if entry.kind == "message":
             self._take_mail(entry)
             return
         at = self._at(entry.time)
-        self._dialogue_octets += len(entry.octets)
         if entry.kind == "mark":
             text = visible(entry.octets.decode("utf-8", "replace"))
             self._rows.append(sessionrecord.mark_row(entry.direction, at, text))
             return
-        if self._dialogue_octets > DIALOGUE_OCTETS:
-            self._cut = True
-            return
         self._rows.append(sessionrecord.line_row(entry.direction, at, entry.octets))
         if entry.direction in "Cc":
             self._say(entry)
+
+    def _has_room(self, entry: Entry) -> bool:
+        """Charge what an entry takes; cut the dialogue off where that is too much."""
+        octets = 0 if entry.kind == "message" else len(entry.octets)
+        self._dialogue_octets += octets
+        full = (
+            self._dialogue_octets > DIALOGUE_OCTETS or len(self._rows) >= DIALOGUE_ROWS
+        )
+        self._cut = full or not self._charge(ROW_OCTETS + octets)
+        return not self._cut
+
+    def _charge(self, octets: int) -> bool:
+        """Take memory for what is to be kept; where there is none, tell it once."""
+        if self._allowance.take(octets):
+            return True
+        if not self._starved:
+            self._starved = True
+            text = "%s: not recorded whole: all recordings hold %d MiB"
+            where = self._peer[0]
+            logger.warning(text, where, RECORDINGS_OCTETS // 2**20)
+        return False
 
     def _say(self, entry: Entry) -> None:
         """Add to the flow's last message, or begin one."""
@@ -225,6 +263,8 @@ class Recorder:
         self._growing = None
         if entry.direction == "C":
             octets = entry.octets[: self.record_limit]
+            if not self._charge(len(octets)):
+                octets = b""
             self._mail = len(self.flow.messages)
             self._mail_octets += len(octets)
             self.flow.messages.append(
@@ -236,6 +276,7 @@ class Recorder:
             octets = entry.octets[: max(len(original), self.record_limit)]
             row = sessionrecord.edited_row(row, original, octets)
             self._mail_octets += sessionrecord.inserted(row)
+            self._charge(sessionrecord.inserted(row))
         self._rows.append(row)
 
     def _at(self, now: float) -> float:
@@ -259,11 +300,15 @@ class Recorder:
         if self._cut:
             return
         rows = sum(len(transaction.get(key, ())) for key in ("parts", "trace"))
-        if self._reported + rows > REPORTED_ROWS:
+        fits = self._reported + rows <= REPORTED_ROWS
+        if fits and self._charge(REPORT_OCTETS * (1 + rows)):
+            self._reported += rows
+        else:
             self._reports_cut = True
             transaction |= {key: [] for key in ("parts", "trace") if key in transaction}
-        else:
-            self._reported += rows
+            if not self._charge(REPORT_OCTETS):
+                self._cut = True
+                return
         self._transactions.append(transaction)
 
     def _comment(self, record: TransactionRecord) -> str:

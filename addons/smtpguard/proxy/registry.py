@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from smtpguard.model.addresses import parse_ip
+from smtpguard.proxy.allowance import RECORDINGS_OCTETS
 from smtpguard.proxy.certificates import ContextCache
 from smtpguard.proxy.listeners import Listeners
 from smtpguard.proxy.spool import Budget
@@ -58,6 +59,7 @@ class Registry:
         self.contexts = ContextCache()
         self.listeners = Listeners()
         self.memory = Budget()
+        self.recordings = Budget(RECORDINGS_OCTETS)
         self.tally = Tally()
         self.stopping = False
         self._counted: dict[str, str] = {}

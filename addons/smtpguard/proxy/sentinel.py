@@ -10,6 +10,7 @@ begins each decision with "no": an exception anywhere here closes the connection
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, cast
 
@@ -243,7 +244,7 @@ class Sentinel:
             registry=self.registry,
             options=guard.options,
             pacing=Transports(found.client),
-            make_recorder=Recorder,
+            make_recorder=partial(Recorder, budget=self.registry.recordings),
             decider=self.rules,
             judge_at_once=self._judge_at_once,
             heard=self.registry.listeners.heard(),

@@ -139,6 +139,8 @@ class SessionFlow:
         self._last_hook = None
         self.flow.live = False
         self._on_end()
+        # Layers refer to each other and wait for the collector: the flow need not.
+        del self.flow, self._recorder
 
     def _safely[**P](
         self, part: Callable[P, object], *given: P.args, **named: P.kwargs
