@@ -109,7 +109,7 @@ def test_reading_goes_on_below_the_low_water_only() -> None:
     happened: list[events.Event] = [
         events.Judged(asked.transaction.id, None),
         events.Received(Leg.UPSTREAM, b"250 reset\r\n"),
-        *[events.Drained(Leg.CLIENT)] * 3,
+        *[events.Drained(Leg.CLIENT)] * 10,
     ]
     while True:
         assert len(memory.dialogue.client.receiver) > LOW_WATER

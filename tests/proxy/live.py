@@ -164,7 +164,12 @@ class Gateway:
     """One mitmdump with the addon."""
 
     def __init__(
-        self, folder: Path, upstream: int, *options: str, mode: str = ""
+        self,
+        folder: Path,
+        upstream: int,
+        *options: str,
+        mode: str = "",
+        rules: str = RULES,
     ) -> None:
         self.folder = folder
         self.port = free_port()
@@ -176,7 +181,7 @@ class Gateway:
         faults = folder / "faults.py"
         faults.write_text(FAULTS)
         self.rules = folder / "rules.yaml"
-        self.rules.write_text(RULES)
+        self.rules.write_text(rules)
         self._log = folder / "log"
         mode = mode or f"reverse:tcp://127.0.0.1:{upstream}@{self.port}"
         command = [

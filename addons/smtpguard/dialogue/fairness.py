@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from smtpguard.wire import Command
 
 
-TURN_LINES = 100
-"""Lines of a client that are taken in a row: a pipelined mail to nearly a hundred
-recipients, some milliseconds of work."""
+TURN_LINES = 25
+"""Lines of a client that are taken in a row, about a millisecond's work: more than most
+sessions have, and few enough that twenty floods leave others most of the time."""
 TURN_OCTETS = 64 * 1024
 """Octets of replies after which a client must have read what it was told."""
+QUEUED = 100
+"""Commands that may wait for the upstream's answer to one of them."""
 
 IDLE_SECONDS = 300.0
 """In so many seconds a client may have ``Limits.commands`` that bring no mail on: a
@@ -67,7 +69,7 @@ def brings_mail(d: Dialogue, command: Command) -> bool:
 def take_turn(d: Dialogue) -> Task[None]:
     """Count a line that is about to be taken; at the end of its turn the client waits.
 
-    It waits until all it said is answered and the answers have left our buffers, and at
+    It waits until its replies have left our buffers, as far as there are any, and at
     least until whoever else waits for the process has had a turn. Raises ClientGone,
     and Hangup where it does not read.
     """
@@ -75,7 +77,8 @@ def take_turn(d: Dialogue) -> Task[None]:
     if client.taken < TURN_LINES and client.owed < TURN_OCTETS:
         client.taken += 1
         return
-    yield from settled(d)
+    if len(client.replies) >= QUEUED:
+        yield from settled(d)
     d.flush()
     d.pace(Leg.CLIENT)
     until = d.now + d.settings.deadlines.command
