@@ -197,3 +197,36 @@ def test_a_trusted_client_may_introduce_another_before_the_tls_that_is_required(
     assert lines(memory.client_heard) == [
         "530 5.7.0 Must issue a STARTTLS command first"
     ]
+
+
+def test_what_waits_for_the_upstream_when_the_client_errs_is_not_laid_at_its_door() -> (
+    None
+):
+    """The next server did nothing: nothing was lost but the session."""
+    memory = greeted(session())
+    memory.from_client(
+        b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT -5 LAST\r\n"
+    )
+    assert lines(memory.client_heard) == [
+        "451 4.5.0 Session closed before an answer",
+        "451 4.5.0 Session closed before an answer",
+        "501 5.5.4 Syntax error in arguments",
+    ]
+    (record,) = memory.records
+    assert record.reply == "451 4.5.0 Session closed before an answer"
+    assert record.reason == "anomaly: bad BDAT argument -5 LAST"
+    assert [line for line in memory.log if "upstream" in line] == []
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_client_that_goes_is_the_reason_and_not_the_upstream(answered: bool) -> None:
+    memory = greeted(session())
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
+    if answered:
+        memory.from_upstream(b"250 ok\r\n")
+    memory.from_client(b"RCPT TO:<c@d.example>\r\n")
+    memory.feed(events.Closed(Leg.CLIENT, reset=True))
+    (record,) = memory.records
+    assert record.reply == "451 4.5.0 Session closed before an answer"
+    assert record.reason == "client gone"
+    assert [line for line in memory.log if "upstream" in line] == []

@@ -25,6 +25,8 @@ class ClientLeg:
     """The client sends nothing more (FIN); it may still listen."""
     reset: bool = False
     """The client is gone altogether."""
+    parting: bool = False
+    """The session ends: what the upstream has not answered it will not any more."""
     flooded: bool = False
     """It sent on and on although nothing could be read: what came since is dropped."""
     in_tls: bool = False

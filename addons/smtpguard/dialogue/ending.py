@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def told(d: Dialogue, request: Request) -> Reply:
     """Return what the client is told of the upstream's answer."""
     if request.reply is None:
+        if d.client.parting:
+            return replies.SESSION_CLOSED
         d.log(f"upstream: {request.lost}")
         return replies.UPSTREAM_LOST
     return passed_on(d, request.reply)
@@ -74,7 +76,9 @@ def drop_transaction(d: Dialogue, reason: str, last: Reply | None = None) -> Non
         told_last = refused[-1]
         assert told_last.reply is not None
         outcome = refused_as(told_last.reply)
-        end_transaction(d, outcome, told_last.reply, told_last.decision.reason)
+        end_transaction(
+            d, outcome, told_last.reply, told_last.decision.reason or reason
+        )
     else:
         tx.ended = True
         d.transaction = None

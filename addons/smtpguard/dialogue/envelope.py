@@ -137,7 +137,7 @@ def send_mail(d: Dialogue) -> None:
         if not reply.is_positive and d.transaction is tx:
             d.client.mail_refused = True
             upstream.mail_open = False
-            end_transaction(d, refused_as(reply), reply)
+            end_transaction(d, refused_as(reply), reply, request.lost)
 
     upstream = usable(d)
     d.client.mail_refused = False

@@ -197,11 +197,12 @@ def farewell(d: Dialogue, last: Reply | None, reason: str) -> Task[None]:
     """Say the last word to the client, leave the upstream clean, close both."""
     if reason:
         d.log(f"session ends: {reason}", logging.INFO)
+    d.client.parting = True
     upstream = d.upstream
     goodbye = last is replies.BYE and upstream is not None and upstream.settled
     if not goodbye:
         # Answers what the client still waits for, in its order, before the last word.
-        leave(d, "session ended")
+        leave(d, reason or "session ended")
     drop_transaction(d, reason or "session ended", last)
     if last is not None:
         d.answer(last)

@@ -39,6 +39,8 @@ LIMIT_CLOSE: Final = Reply.make(421, "4.7.0", "Limit exceeded, closing connectio
 
 UNDECIDED: Final = Reply.make(451, "4.3.0", "Message not decided, try again later")
 STORAGE_FAILED: Final = Reply.make(451, "4.3.0", "Storage failed, try again later")
+SESSION_CLOSED: Final = Reply.make(451, "4.5.0", "Session closed before an answer")
+"""To a command that still waits for the upstream when the session ends."""
 UPSTREAM_CHANGED: Final = Reply.make(451, "4.4.1", "Next server changed its answer")
 UPSTREAM_LOST: Final = Reply.make(451, "4.4.2", "Connection to next server lost")
 UPSTREAM_SILENT: Final = Reply.make(451, "4.4.2", "Next server does not answer")
