@@ -22,3 +22,10 @@ def test_rules_error_shows_every_problem_on_a_line_of_its_own() -> None:
 def test_whatever_is_raised_on_purpose_has_one_base() -> None:
     kinds = (errors.ProtocolError, errors.RulesError, errors.ReplayError)
     assert all(issubclass(kind, errors.SmtpGuardError) for kind in kinds)
+
+
+def test_an_error_of_the_system_is_told_in_words_and_with_its_place() -> None:
+    full = OSError(28, "No space left on device", "/var/tmp")
+    assert errors.os_text(full) == "No space left on device (/var/tmp)"
+    assert errors.os_text(OSError(21, "Is a directory")) == "Is a directory"
+    assert errors.os_text(OSError("shorter than it was")) == "shorter than it was"

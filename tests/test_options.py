@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,13 @@ import pytest
 from mitmproxy import exceptions
 from mitmproxy.options import Options
 
-from smtpguard.options import OPTIONS, misspelt, read_options, rules_path
+from smtpguard.options import (
+    OPTIONS,
+    default_directory,
+    misspelt,
+    read_options,
+    rules_path,
+)
 
 
 def options(**changes: Any) -> Options:
@@ -155,3 +162,26 @@ def test_every_option_says_what_it_does_in_one_paragraph() -> None:
         assert option.help.endswith(".")
         assert "\n" not in option.help
         assert "  " not in option.help
+
+
+def test_large_messages_go_to_disk_not_to_memory_that_looks_like_it() -> None:
+    found = default_directory()
+
+    assert found is None or os.access(found, os.W_OK)
+
+
+def test_a_spool_folder_in_which_no_file_can_be_made_is_told_at_the_start() -> None:
+    with pytest.raises(exceptions.OptionsError) as raised:
+        read_options(options(smtpguard_spool_dir="/proc/self"))
+    assert "smtpguard_spool_dir: no file can be made in '/proc/self': " in str(
+        raised.value
+    )
+    assert "Errno" not in str(raised.value)
+
+
+def test_the_usual_spool_folder_is_tried_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("smtpguard.options.default_directory", lambda: "/proc/self")
+    with pytest.raises(exceptions.OptionsError, match="no file can be made"):
+        read_options(options())

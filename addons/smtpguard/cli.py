@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smtpguard import __version__, unlockcommand
-from smtpguard.errors import RulesError, SmtpGuardError
+from smtpguard.errors import RulesError, SmtpGuardError, os_text
 from smtpguard.loading import check_rules, default_rules, load_pipeline
 from smtpguard.terminal import visible
 
@@ -331,11 +331,11 @@ def _inspect(arguments: argparse.Namespace) -> int:
             try:
                 result.write(arguments.output)
             except OSError as error:
-                status = _complain(error)
+                status = _complain(os_text(error))
     return status
 
 
-def _complain(problem: Unreadable | Exception) -> int:
+def _complain(problem: Unreadable | Exception | str) -> int:
     """Tell what could not be done; the run goes on, and ends with this status."""
     print(visible(f"smtpguard: {problem}"), file=sys.stderr)
     return USAGE

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from smtpguard.model.reply import Reply
 
 
+def os_text(error: OSError) -> str:
+    """Return what went wrong and where, without the number: ``No space left on device
+    (/var/tmp)``."""
+    words = error.strerror or str(error)
+    return f"{words} ({error.filename})" if error.filename else words
+
+
 class SmtpGuardError(Exception):
     """Base of the errors that leave their package.
 

@@ -7,7 +7,9 @@ value, so that a session sees one state of them from its beginning to its end.
 
 from __future__ import annotations
 
+import os
 import socket
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -154,6 +156,8 @@ def read_options(options: Options) -> GuardOptions:
     spool_dir = _expanded("smtpguard_spool_dir", options.smtpguard_spool_dir, faults)
     if options.smtpguard_spool_dir and not spool_dir.is_dir():
         faults.append(f"smtpguard_spool_dir: not a folder: {str(spool_dir)!r}")
+    else:
+        _check_spool(options.smtpguard_spool_dir and str(spool_dir), faults)
     if faults:
         raise exceptions.OptionsError("\n".join(faults))
     return GuardOptions(
@@ -170,6 +174,17 @@ def read_options(options: Options) -> GuardOptions:
     )
 
 
+def default_directory() -> str | None:
+    """Return where large messages go unless an option says otherwise.
+
+    Not the usual temporary folder if it can be helped: that is memory on many systems,
+    and messages are moved out of memory on purpose.
+    """
+    if os.path.isdir("/var/tmp") and os.access("/var/tmp", os.W_OK):  # noqa: S108, PTH112
+        return "/var/tmp"  # noqa: S108
+    return None
+
+
 def rules_path(given: str) -> Path:
     """Return the rule file that was asked for, or the one that comes with smtpguard.
 
@@ -184,6 +199,17 @@ def _expanded(name: str, given: str, faults: list[str]) -> Path:
     except RuntimeError as error:  # no home, or nobody of that name
         faults.append(f"{name}: {given!r}: {error}")
         return Path(given)
+
+
+def _check_spool(given: str, faults: list[str]) -> None:
+    """Make a file where large messages will lie: better known now than at the first."""
+    try:
+        with tempfile.TemporaryFile(dir=given or default_directory()) as file:
+            file.write(b"x")
+    except OSError as error:
+        folder = repr(given or default_directory() or tempfile.tempdir or "any folder")
+        why = error.strerror or str(error)
+        faults.append(f"smtpguard_spool_dir: no file can be made in {folder}: {why}")
 
 
 def misspelt(deferred: Iterable[str]) -> list[str]:

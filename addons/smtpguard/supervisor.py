@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from mitmproxy.proxy import mode_specs
 
-from smtpguard.errors import SmtpGuardError
+from smtpguard.errors import SmtpGuardError, os_text
 from smtpguard.proxy.tally import PART_OCTETS, Tally
 from smtpguard.workers import Place, Setup, prepare, run_worker
 
@@ -85,7 +85,7 @@ def _check_port(setup: Setup, mode: str) -> None:
                 probe.listen()
     except OSError as error:
         raise SmtpGuardError(
-            f"cannot listen on {host or '*'}:{port}: {error}"
+            f"cannot listen on {host or '*'}:{port}: {os_text(error)}"
         ) from None
 
 

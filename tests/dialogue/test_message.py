@@ -113,3 +113,39 @@ def test_a_refused_mail_swallows_its_chunks() -> None:
         "503",
         "250",
     ]
+
+
+@pytest.mark.parametrize("how", ["DATA", "BDAT"])
+def test_a_message_over_the_limit_is_552_also_where_it_has_no_place(how: str) -> None:
+    """Trying again, as 451 asks for, would never help it."""
+    memory = chunked(
+        Rules(Settings(limits=Limits(message=1000))), new_spool=lambda: FullDisk(10)
+    )
+    if how == "DATA":
+        memory.from_client(b"DATA\r\n" + b"x" * 1500 + b"\r\n.\r\n")
+        assert lines(memory.client_heard)[1:] == ["552 5.3.4 Message too large"]
+    else:
+        for last in (b"", b"", b" LAST"):
+            memory.from_client(b"BDAT 600%b\r\n" % last + b"x" * 600)
+        assert [line[:3] for line in lines(memory.client_heard)] == [
+            "451",
+            "552",
+            "552",
+        ]
+    assert memory.records[0].reply == "552 5.3.4 Message too large"
+
+
+@pytest.mark.parametrize("how", ["DATA", "BDAT"])
+def test_a_message_without_a_place_is_logged_once_and_says_why(how: str) -> None:
+    memory = chunked(new_spool=lambda: FullDisk(3))
+    if how == "DATA":
+        memory.from_client(b"DATA\r\nhello\r\n.\r\n")
+    else:
+        memory.from_client(b"BDAT 4\r\nabcd")
+        assert lines(memory.client_heard) == [
+            "451 4.3.0 Storage failed, try again later"
+        ]
+        assert len(memory.log) == 1
+        memory.from_client(b"BDAT 4\r\nabcdBDAT 1 LAST\r\nx")
+    told = [line for line in memory.log if "no place for the message" in line]
+    assert told == ["s1.1: no place for the message: No space left on device"]

@@ -32,14 +32,14 @@ def test_a_full_disk_is_remembered_and_never_raised() -> None:
     tx.content = FullDisk(5)
     for piece in (b"abc", b"def", b"ghi"):
         tx.write(piece)
-    assert tx.storage_failed
+    assert tx.storage_failure == "No space left on device"
     assert (tx.size, tx.content.size) == (9, 3)
 
 
 def test_octets_without_a_place_are_counted_and_dropped() -> None:
     tx = transaction()
     tx.write(b"abc")
-    assert (tx.size, tx.begun, tx.storage_failed) == (3, False, False)
+    assert (tx.size, tx.begun, tx.storage_failure) == (3, False, "")
 
 
 def test_storage_stays_while_it_is_judged() -> None:

@@ -58,7 +58,9 @@ FLOODS = {
 class Flood:
     """Clients that send on and on, read nothing, and come back when they are closed."""
 
-    def __init__(self, gateway: Gateway, begin: bytes, piece: bytes, *, tls: bool):
+    def __init__(
+        self, gateway: Gateway, begin: bytes, piece: bytes, *, tls: bool
+    ) -> None:
         self._gateway, self._begin, self._tls = gateway, begin, tls
         self._piece = piece * (PIECE // len(piece))
         self._stop = threading.Event()

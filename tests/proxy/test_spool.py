@@ -12,9 +12,10 @@ from typing import BinaryIO
 
 import pytest
 
+from smtpguard.errors import os_text
 from smtpguard.model.content import CHUNK_OCTETS
 from smtpguard.proxy import spool
-from smtpguard.proxy.spool import Budget, FileSpool, default_directory
+from smtpguard.proxy.spool import Budget, FileSpool
 
 
 @pytest.fixture(params=[100, 10**9], ids=["file", "memory"])
@@ -226,7 +227,11 @@ def test_small_and_large_pieces_stay_in_order(
         assert b"".join(spool.chunks()) == b"".join(pieces)
 
 
-def test_large_messages_go_to_disk_not_to_memory_that_looks_like_it() -> None:
-    found = default_directory()
-
-    assert found is None or os.access(found, os.W_OK)
+def test_a_failure_names_the_folder_and_not_the_file(tmp_path: Path) -> None:
+    with (
+        contextlib.closing(FileSpool(str(tmp_path / "gone"), memory_octets=1)) as spool,
+        pytest.raises(FileNotFoundError) as raised,
+    ):
+        spool.write(b"xx")
+    assert raised.value.filename == str(tmp_path / "gone")
+    assert os_text(raised.value) == f"No such file or directory ({tmp_path / 'gone'})"

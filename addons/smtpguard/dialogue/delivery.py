@@ -19,6 +19,7 @@ from smtpguard.dialogue.keepalive import wait_keeping
 from smtpguard.dialogue.redial import restore
 from smtpguard.dialogue.sending import Unsound, record_message, send_message
 from smtpguard.dialogue.waits import NEVER, Expired, Hangup, Task, UpstreamLost
+from smtpguard.errors import os_text
 from smtpguard.model.disposition import Outcome
 from smtpguard.model.reply import Reply
 from smtpguard.wire import TextReader, replies
@@ -79,7 +80,7 @@ def loop_refusal(d: Dialogue, tx: Transaction) -> Reply | None:
     try:
         head = next(iter(tx.content.chunks()), b"")[: limits.header_section]
     except OSError as error:
-        d.log(f"{tx.id}: the message cannot be read: {error}", logging.ERROR)
+        d.log(f"{tx.id}: the message cannot be read: {os_text(error)}", logging.ERROR)
         return replies.STORAGE_FAILED
     section = b"" if head.startswith(b"\r\n") else head.partition(b"\r\n\r\n")[0]
     many = len(_RECEIVED.findall(section)) > limits.received_fields
@@ -175,7 +176,9 @@ def deliver(
         leave(d, "no reply in time")
         return Ending(Outcome.DEFERRED, replies.UPSTREAM_SILENT, "upstream too slow")
     except OSError as error:
-        return Ending(Outcome.DEFERRED, replies.STORAGE_FAILED, f"storage: {error}")
+        return Ending(
+            Outcome.DEFERRED, replies.STORAGE_FAILED, f"storage: {os_text(error)}"
+        )
     except Unsound as error:
         d.log(f"{tx.id}: {error}", logging.ERROR)
         return Ending(Outcome.DEFERRED, replies.UNDECIDED, str(error))

@@ -15,7 +15,7 @@ from smtpguard.dialogue.exchange import settled
 from smtpguard.dialogue.keepalive import wait_keeping
 from smtpguard.dialogue.parameters import message_limit
 from smtpguard.dialogue.waits import Expired, Hangup, Task
-from smtpguard.errors import ProtocolError
+from smtpguard.errors import ProtocolError, os_text
 from smtpguard.wire import DataReader, TextReader, parse_bdat, replies
 
 
@@ -66,7 +66,7 @@ def bdat(d: Dialogue, command: Command) -> Task[None]:
         tx.chunks = TextReader(
             limit=message_limit(d), normalise=normalising(tx), binary=tx.binary
         )
-        tx.storage_failed = not opened_spool(d, tx)
+        opened_spool(d, tx)
     reader = tx.chunks
     yield from consume(d, size, lambda octets: reader.write_chunk(octets, tx.write))
     yield from settled(d)
@@ -76,7 +76,10 @@ def bdat(d: Dialogue, command: Command) -> Task[None]:
         return
     if reader.overrun:
         raise Hangup(replies.LIMIT_CLOSE, "message goes on and on past its limit")
-    tx.chunk_failure = tx.chunk_failure or chunk_refusal(tx, reader)
+    if tx.chunk_failure in {None, replies.STORAGE_FAILED}:
+        if tx.storage_failure and tx.chunk_failure is None:
+            note_storage(d, tx)
+        tx.chunk_failure = chunk_refusal(tx, reader)
     if not last:
         d.answer(tx.chunk_failure or replies.chunk_ok(size))
         return
@@ -104,19 +107,25 @@ def chunk_refusal(tx: Transaction, reader: TextReader) -> Reply | None:
     """Return why a message is refused before its last chunk (RFC 3030 2)."""
     if not tx.envelope.standing:
         return replies.NO_VALID_RECIPIENTS
-    if tx.storage_failed:
-        return replies.STORAGE_FAILED
-    return replies.MESSAGE_TOO_LARGE if reader.too_large else None
+    if reader.too_large:
+        return replies.MESSAGE_TOO_LARGE
+    return replies.STORAGE_FAILED if tx.storage_failure else None
 
 
 def opened_spool(d: Dialogue, tx: Transaction) -> bool:
     """Make the place for a message; False where there is none (full disk)."""
     try:
-        tx.content = d.new_spool()
+        tx.content, tx.storage_failure = d.new_spool(), ""
     except OSError as error:
-        d.log(f"{tx.id}: no place for the message: {error}", logging.ERROR)
+        tx.storage_failure = os_text(error)
+        note_storage(d, tx)
         return False
     return True
+
+
+def note_storage(d: Dialogue, tx: Transaction) -> None:
+    """Log that a message has no place; once a message is enough."""
+    d.log(f"{tx.id}: no place for the message: {tx.storage_failure}", logging.ERROR)
 
 
 def consume(d: Dialogue, size: int, write: Callable[[bytes], None]) -> Task[None]:
@@ -173,11 +182,12 @@ def normalising(tx: Transaction) -> bool:
 
 def text_refusal(d: Dialogue, tx: Transaction, reader: TextReader) -> Reply | None:
     """Return why the octets of a whole message are refused, None if they are not."""
-    if tx.storage_failed:
-        d.log(f"{tx.id}: the message could not be stored", logging.ERROR)
-        return replies.STORAGE_FAILED
+    if tx.storage_failure:
+        note_storage(d, tx)
     if reader.too_large:
         return replies.MESSAGE_TOO_LARGE
+    if tx.storage_failure:
+        return replies.STORAGE_FAILED
     if reader.long_lines:
         d.log(f"{tx.id}: {reader.long_lines} lines over 998 octets")
     if not reader.stray or tx.binary:

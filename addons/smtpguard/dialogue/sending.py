@@ -12,6 +12,7 @@ from smtpguard.dialogue.exchange import ask, capabilities, usable
 from smtpguard.dialogue.transcript import Entry
 from smtpguard.dialogue.upstream import Request
 from smtpguard.dialogue.waits import Expired, Task, UpstreamLost
+from smtpguard.errors import os_text
 from smtpguard.model.session import Leg
 from smtpguard.wire import DotStuffer
 
@@ -171,6 +172,6 @@ def record_message(
                 if room <= 0:
                     break
         except OSError as error:
-            d.log(f"message not recorded: {error}")
+            d.log(f"message not recorded: {os_text(error)}")
     entry = Entry(direction, b"".join(kept), "message", d.now, size)
     d.transcript.entries.append(entry)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue.record import TransactionRecord
+from smtpguard.errors import os_text
 
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Transaction:
     """Reads BDAT chunks; None while DATA is still possible."""
     chunk_failure: Reply | None = None
     """Why this message can no longer be accepted; chunks are still consumed."""
-    storage_failed: bool = False
+    storage_failure: str = ""
+    """Why the message could not be stored, and where; "" as long as it could."""
     redialled: bool = False
     disposition: Disposition | None = None
     verdict_came: bool = False
@@ -70,13 +72,13 @@ class Transaction:
     def write(self, data: bytes) -> None:
         """Append octets of the message; a full disk is remembered, never raised."""
         self.size += len(data)
-        if self.storage_failed or self.content is None:
+        if self.storage_failure or self.content is None:
             return
         self.digest.update(data)
         try:
             self.content.write(data)
-        except OSError:
-            self.storage_failed = True
+        except OSError as error:
+            self.storage_failure = os_text(error)
 
     def close(self, *, judging: bool) -> None:
         """Give the message's storage back, unless it is still being judged."""

@@ -64,16 +64,20 @@ class FileSpool:
         """Append octets.
 
         Raises:
-            OSError: the disk is full or the folder is not there; what was written
-                before is still there, this piece may be there in part.
+            OSError: the disk is full or the folder is not there; names the folder. What
+                was written before is still there, this piece may be there in part.
         """
-        if self._file is None and not self._fits(data):
-            self._move()
-        if self._file is not None:
-            _write_all(self._file, data)
-        else:
-            self._keep(data)
-            self._budget.left -= len(data)
+        try:
+            if self._file is None and not self._fits(data):
+                self._move()
+            if self._file is not None:
+                _write_all(self._file, data)
+            else:
+                self._keep(data)
+                self._budget.left -= len(data)
+        except OSError as error:
+            folder = self._directory or tempfile.tempdir
+            raise OSError(error.errno, error.strerror, folder) from error
         self._size += len(data)
 
     def view(self) -> bytes | mmap.mmap:
@@ -155,14 +159,3 @@ def _write_all(file: BinaryIO, data: bytes | bytearray) -> None:
         at = 0
         while at < len(rest):
             at += file.write(rest[at:])
-
-
-def default_directory() -> str | None:
-    """Return where large messages go unless an option says otherwise.
-
-    Not the usual temporary folder if it can be helped: that is memory on many systems,
-    and messages are moved out of memory on purpose.
-    """
-    if os.path.isdir("/var/tmp") and os.access("/var/tmp", os.W_OK):  # noqa: S108, PTH112
-        return "/var/tmp"  # noqa: S108
-    return None

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import Dialogue
+from smtpguard.options import default_directory
 from smtpguard.proxy.layer import SmtpLayer
 from smtpguard.proxy.listeners import is_quiet
-from smtpguard.proxy.spool import FileSpool, default_directory
+from smtpguard.proxy.spool import FileSpool
 from smtpguard.proxy.starttls import ClientTls, UpstreamTls
 from smtpguard.proxy.tlspolicy import TlsPolicy
 
