@@ -175,9 +175,9 @@ def test_time_grows_with_the_text_alone(unit: bytes) -> None:
         text = unit * count
         taken = []
         for _ in range(5):
-            began = time.perf_counter()
+            began = time.process_time()
             files(text)
-            taken.append(time.perf_counter() - began)
+            taken.append(time.process_time() - began)
         return min(taken)
 
     small, large = seconds(4000), seconds(32_000)

@@ -154,13 +154,13 @@ def test_time_grows_with_the_content_alone(unit: bytes) -> None:
         text = unit * count
         taken = []
         for _ in range(5):
-            began = time.perf_counter()
+            began = time.process_time()
             is_clean_base64(text, Span(0, len(text)))
             list(any_encoding(text))
             list(other_base64(text))
             list(other_quoted_printable(text))
             hidden_boundaries(text)
-            taken.append(time.perf_counter() - began)
+            taken.append(time.process_time() - began)
         return min(taken)
 
     small, large = seconds(8000), seconds(64_000)

@@ -95,10 +95,10 @@ def test_single_octets_cost_linear_time(hello: bytes) -> None:
     def seconds(octets: int) -> float:
         reader = HelloReader()
         reader.feed(b"\x16\x03\x01\xff\x00\x01\x00\xfe\xfc")
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(octets):
             reader.feed(b"\0")
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     short = min(seconds(4_000) for _ in range(5))
     long = min(seconds(64_000) for _ in range(5))
