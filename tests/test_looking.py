@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from smtpguard import looking
+from smtpguard.errors import InspectorError
 from smtpguard.looking import MAX_ENTRIES, Look, Looker, TakesLong
 from smtpguard.mime import parse
 from smtpguard.model.contents import Contents, Entry, Fact, Finding
@@ -207,3 +208,22 @@ def test_a_dkim_signature_is_a_fact_of_every_part() -> None:
     assert all(
         Fact.DKIM_SIGNED in look.facts for look in looks(mail, enters=False).values()
     )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["inspector-busy", "inspector-failed", "inspector-killed", "inspector-stopped"],
+)
+def test_a_fault_of_ours_says_nothing_of_the_content(kind: str) -> None:
+    """It is undecided, and sent again; not refused for good."""
+    facts = frozenset({Fact.LIMIT})
+    inspector = Prepared(Contents(facts=facts, findings=(Finding(kind, "x"),)))
+    with pytest.raises(InspectorError, match=f"{kind}: x"):
+        looks(mixed(ZIPPED), inspector)
+
+
+def test_what_crashes_or_stalls_who_looks_is_not_looked_at() -> None:
+    for kind in ("inspector-crashed", "inspector-timeout", "inspector-nonsense"):
+        facts = frozenset({Fact.LIMIT})
+        inspector = Prepared(Contents(facts=facts, findings=(Finding(kind),)))
+        assert "limit" in looks(mixed(ZIPPED), inspector)["1.1"].why

@@ -47,6 +47,13 @@ class ProtocolError(SmtpGuardError):
         """True where nothing that follows can be trusted to be in step."""
 
 
+class InspectorError(SmtpGuardError):
+    """Whoever looks into archives could not, by a fault of ours: undecided.
+
+    Raised by ``looking``; ends as every error of a judge does, ``451 4.3.0``.
+    """
+
+
 class RulesError(SmtpGuardError):
     """A rule file does not load; carries every problem that was found.
 

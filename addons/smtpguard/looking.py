@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from smtpguard.errors import InspectorError
 from smtpguard.inspection import detect
 from smtpguard.model.contents import Contents, Fact, Finding
 from smtpguard.unpacking.containers import containers
@@ -33,6 +34,12 @@ _IN_DOUBT: dict[Doubt, Fact] = {
     "ambiguous": Fact.AMBIGUOUS,
     "malformed": Fact.MALFORMED,
 }
+
+
+_OURS = frozenset(
+    {"inspector-busy", "inspector-failed", "inspector-killed", "inspector-stopped"}
+)
+"""Findings that say nothing of the content: another time it will be looked at."""
 
 
 class TakesLong(Exception):  # noqa: N818 - no error, an answer
@@ -97,7 +104,10 @@ class Looker:
         self._entries = MAX_ENTRIES
 
     def looks(self, message: Message) -> dict[str, Look]:
-        """Return what is known of each candidate, by path. Raises ``TakesLong``."""
+        """Return what is known of each candidate, by path.
+
+        Raises ``TakesLong``, and ``InspectorError`` where nobody can look just now.
+        """
         defects: dict[str, list[Defect]] = {}
         for defect in message.defects:
             defects.setdefault(defect.part, []).append(defect)
@@ -153,6 +163,9 @@ class Looker:
         if self._inspector is None or left <= 0 or self._entries <= 0:
             return _not_entered(contents, left, self._entries)
         contents = self._inspector.look(octets, names, claimed, left)
+        for finding in contents.findings:
+            if finding.kind in _OURS:
+                raise InspectorError(f"{finding.kind}: {finding.detail}")
         entries = contents.entries[: self._entries]
         self._entries -= len(entries)
         if len(entries) == len(contents.entries):

@@ -287,6 +287,20 @@ def test_mails_and_reports_count_for_all_recordings() -> None:
     assert [len(each.get("parts", ())) for each in record.transactions[1:]] == [20, 0]
 
 
+def test_entries_of_archives_count_as_parts_do() -> None:
+    budget = Budget(10**6)
+    session = Recorded(budget=budget)
+    session.greet()
+    before = budget.left
+    entries = [{"name": str(number)} for number in range(20)]
+    report = {"parts": [{"path": "1", "entries": entries}]}
+    session.recorder.transaction(transaction(2, report=report))
+    assert before - budget.left == 22 * REPORT_OCTETS
+    session.recorder.transaction(transaction(3, report={"parts": 7}))
+    session.recorder.transaction(transaction(4, report={"parts": [{"entries": 7}]}))
+    assert len(record_of(session.quit()).transactions) == 3
+
+
 def test_reports_of_more_parts_than_anybody_reads_are_left_out() -> None:
     """Nothing else is: the transactions, the dialogue and the mails are all there."""
     session = Recorded()

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,28 @@ def test_a_process_that_fails_is_replaced(
     after = pool.look(b"pid", (), "", 30).detected
     assert after != before
     assert pool.pids() == (int(after),)
+
+
+def test_one_that_others_end_is_told_apart(pool: Pool) -> None:
+    """That says nothing of what it looked at."""
+
+    def ended_by(end: Callable[[], None]) -> Contents:
+        found: list[Contents] = []
+        looking = threading.Thread(
+            target=lambda: found.append(pool.look(b"sleep", (), "", 30))
+        )
+        looking.start()
+        while not pool.pids() or pool._free.qsize() > 1:
+            time.sleep(0.001)
+        end()
+        looking.join()
+        return found[0]
+
+    pool.look(b"pid", (), "", 30)
+    killed = ended_by(lambda: os.kill(pool.pids()[0], signal.SIGKILL))
+    assert killed == failed("inspector-killed", "SIGKILL")
+    pool.look(b"pid", (), "", 30)
+    assert ended_by(pool.stop) == failed("inspector-stopped", "SIGKILL")
 
 
 @pytest.mark.parametrize("octets", [b"sleep", b"spin"])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from smtpguard.model.disposition import Outcome
 
 
@@ -40,6 +42,11 @@ class TransactionRecord:
     tls: str = ""
     """Both legs as ``TLSv1.3/clear``: the client's, then the upstream's."""
 
+    @property
+    def rows(self) -> int:
+        """How much is told of it: steps, recipients, parts, entries of archives ..."""
+        return len(self.rcpt_to) + len(self.trace) + rows_of(self.report)
+
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``smtpguard replay --json`` prints."""
         return {
@@ -61,3 +68,14 @@ class TransactionRecord:
             "client": self.client,
             "tls": self.tls,
         }
+
+
+def rows_of(report: Mapping[str, Any]) -> int:
+    """Count the values of a report's lists, and the entries of archives in its parts.
+
+    Any addon may have made it.
+    """
+    lists = [value for value in report.values() if isinstance(value, list)]
+    parts = [part for rows in lists for part in rows if isinstance(part, dict)]
+    entries = (part.get("entries") for part in parts)
+    return sum(map(len, lists)) + sum(len(e) for e in entries if isinstance(e, list))

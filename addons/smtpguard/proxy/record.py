@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mitmproxy import tcp
 
+from smtpguard.dialogue.record import rows_of
 from smtpguard.model.disposition import Outcome
 from smtpguard.model.session import Leg
 from smtpguard.proxy import sessionrecord
@@ -299,7 +300,7 @@ class Recorder:
     def _keep(self, transaction: dict[str, Any]) -> None:
         if self._cut:
             return
-        rows = sum(len(transaction.get(key, ())) for key in ("parts", "trace"))
+        rows = rows_of({key: transaction.get(key) for key in ("parts", "trace")})
         fits = self._reported + rows <= REPORTED_ROWS
         if fits and self._charge(REPORT_OCTETS * (1 + rows)):
             self._reported += rows

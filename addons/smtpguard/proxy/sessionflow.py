@@ -90,15 +90,12 @@ class SessionFlow:
         self._full = self._full or len(self.records) >= KEPT_RECORDS
         if self._full:
             return
-        recipients = len(record.rcpt_to)
-        lists = (value for value in record.report.values() if isinstance(value, list))
-        rows = recipients + len(record.trace) + sum(len(value) for value in lists)
-        if self._rows + rows > KEPT_ROWS:
-            rows, record = recipients, replace(record, trace=(), report={})
-        if self._rows + rows > KEPT_ROWS:
+        if self._rows + record.rows > KEPT_ROWS:
+            record = replace(record, trace=(), report={})
+        if self._rows + record.rows > KEPT_ROWS:
             self._full = True
             return
-        self._rows += rows
+        self._rows += record.rows
         self.records.append(record)
 
     def end(self, error: str | None = None) -> commands.StartHook | None:

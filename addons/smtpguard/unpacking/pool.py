@@ -182,7 +182,13 @@ class Pool:
             return _nothing("inspector-nonsense"), None
         except (OSError, EOFError):
             cause = self._bury(child, DYING_SECONDS)
-            return _nothing("inspector-crashed", cause), None
+            kind = "inspector-crashed"
+            if self._is_stopped:
+                kind = "inspector-stopped"
+            elif cause == signal.SIGKILL.name:
+                # By the kernel, out of memory, or by an administrator.
+                kind = "inspector-killed"
+            return _nothing(kind, cause), None
 
     def _start(self) -> _Child:
         """Start a process. Raises OSError."""
