@@ -187,3 +187,55 @@ def test_without_a_file_nothing_is_written_and_nothing_lost(saving: Saving) -> N
     saving.tcp_end(session("one"))
     saving.done()
     assert saving.lost == 0
+
+
+def test_what_cannot_be_written_for_any_reason_is_counted_and_told(
+    saving: Saving, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flow is whatever other addons make of it."""
+    path = tmp_path / "a.mitm"
+    configure(saving, path)
+    no_text, no_value = session("secret \udcff"), session("fine")
+    no_value.metadata["secret"] = object()
+    for each in (session("one"), no_text, no_value, session("two")):
+        saving.tcp_end(each)
+    assert recorded(path) == ["one", "two"]
+    assert saving.lost == 2
+    told, again = caplog.messages
+    assert told.startswith(
+        f"sessions are not recorded, mail goes on: {path}: UnicodeEncodeError ("
+    )
+    assert "secret" not in told
+    assert again == "sessions are recorded again; 2 were not"
+
+
+def test_an_interrupt_leaves_no_half_of_a_session(
+    saving: Saving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second Ctrl-C may come anywhere."""
+    path = tmp_path / "a.mitm"
+    configure(saving, path)
+    saving.tcp_end(session("one"))
+    whole = path.read_bytes()
+    assert saving.stream is not None
+    opened = saving.stream.fo._file  # type: ignore[attr-defined]
+
+    class Interrupted:
+        def __getattr__(self, name: str) -> object:
+            return getattr(opened, name)
+
+        def write(self, octets: bytes) -> int:
+            if len(octets) < 100:
+                raise KeyboardInterrupt
+            return int(opened.write(octets[:-50]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saving.stream.fo, "_file", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            saving.tcp_end(session("two"))
+    assert path.read_bytes() == whole
+
+
+def test_a_name_that_no_file_can_have_is_refused_at_the_start(saving: Saving) -> None:
+    with pytest.raises(exceptions.OptionsError, match="surrogates not allowed"):
+        configure(saving, "/nowhere/\ud800.mitm")

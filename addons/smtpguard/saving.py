@@ -7,9 +7,12 @@ again. Owns how flows come into their file, not what stands in them.
 
 from __future__ import annotations
 
+import errno
 import os
+import traceback
 from contextlib import suppress
 from logging import getLogger
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from mitmproxy import ctx
@@ -42,7 +45,7 @@ class WholeFlows:
         try:
             while octets:
                 octets = octets[self._file.write(octets) :]
-        except OSError:
+        except BaseException:  # a second Ctrl-C, too
             with suppress(OSError):
                 self._file.truncate(place)
             raise
@@ -70,9 +73,11 @@ class Saving(save.Save):
         before = self.stream
         try:
             super().maybe_rotate_to_new_file()
-        except OSError:
+        except (OSError, ValueError) as error:
             # No file is open now; or the one of before would count as open.
             self.current_path = None
+            if isinstance(error, ValueError):  # the name is of no encoding
+                raise OSError(errno.EINVAL, str(error)) from error
             raise
         if self.stream is not None and self.stream is not before:
             whole = WholeFlows(cast("BufferedWriter", self.stream.fo))
@@ -87,13 +92,13 @@ class Saving(save.Save):
             self.maybe_rotate_to_new_file()
             if self.stream is not None:
                 self.stream.add(flow)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - told, and counted
             self.lost += 1
             if not self._failed:
                 logger.error(  # noqa: TRY400 - one line
                     "sessions are not recorded, mail goes on: %s: %s",
                     self.current_path or ctx.options.save_stream_file,
-                    error.strerror,
+                    _what(error),
                 )
             self._failed = True
             return
@@ -108,3 +113,11 @@ class Saving(save.Save):
         super().done()
         if self.lost:
             logger.error("sessions that were not recorded: %d", self.lost)
+
+
+def _what(error: Exception) -> str:
+    """Return what went wrong, without the mail that an exception may quote."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} ({Path(place.filename).name}:{place.lineno})"
