@@ -38,7 +38,11 @@ def read_flows(path: Path) -> Iterator[Recording | ReplayError]:
             try:
                 read = next(flows, None)
             except Exception as error:  # noqa: BLE001 - mitmproxy trusts its files
-                text = visible(f"{type(error).__name__}: {error}")
+                # Python's own says nothing.
+                no_room = (
+                    isinstance(error, MemoryError) and "it is too large, or damaged"
+                )
+                text = visible(f"{type(error).__name__}: {no_room or error}")
                 raise ReplayError(f"{path}: flow {number}: {text}") from None
             if read is None:
                 break
