@@ -76,9 +76,11 @@ class Registry:
         self._mark = chr(ord("g") + worker)
 
     def new_id(self) -> str:
-        """Return a session id: short, unique in the gateway, rarely met again.
+        """Return a session id: short, hexadecimal, no two alike in one process.
 
-        Hexadecimal; of several workers' each begins with a letter of its own, from g.
+        Each process begins anywhere among a million: after a restart, or from a worker
+        that replaces another, an id of before may come again. Those of several workers
+        begin with a letter for each, from g.
         """
         self._next_id += 1
         return f"{self._mark}{self._next_id:05x}"

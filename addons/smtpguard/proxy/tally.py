@@ -1,8 +1,8 @@
 """How many connections there are, in all and from each network, over all workers.
 
 Workers count together in memory that they share. Each writes into a part of its own
-and reads all parts: there is no lock that one could die with, and two workers that take
-the last place in the same microsecond are one over the limit. Knows no limits.
+and reads all parts: there is no lock that one could die with, and N workers that take
+the last place in the same moment are up to N - 1 over the limit. Knows no limits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CAPACITY: Final = 65_535
 """Connections of one worker."""
 PART_OCTETS: Final = 8 * (1 + CAPACITY)
-"""What one worker needs; zeros to begin with, and not in memory until it is used."""
+"""What one worker needs: half a MiB, of zeros to begin with."""
 UNCOUNTED: Final = 0
 """Stands for a connection that counts for no network."""
 
