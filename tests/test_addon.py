@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -363,7 +364,7 @@ def test_a_bad_value_while_running_is_refused_and_nothing_changes(
 
 
 def test_the_end_of_the_process_is_awaited(
-    mitm: taddons.context, guard: SmtpGuard, rules: Path
+    mitm: taddons.context, guard: SmtpGuard, rules: Path, sighup: object
 ) -> None:
     """mitmproxy awaits what ``done`` returns, at the end only (traps 3)."""
 
@@ -377,6 +378,41 @@ def test_the_end_of_the_process_is_awaited(
         return on_duty()
 
     assert asyncio.run(scene()) is False
+
+
+@pytest.fixture
+def sighup() -> Iterator[Callable[[], Any]]:
+    """What becomes of SIGHUP; as before when the test is over."""
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        yield lambda: signal.getsignal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("stopping", [True, False])
+def test_sighup_ends_nothing_that_a_stop_waits_for(
+    mitm: taddons.context,
+    guard: SmtpGuard,
+    rules: Path,
+    sighup: Callable[[], Any],
+    stopping: bool,
+) -> None:
+    """Under way is what has not ended, and then the end of the process itself."""
+
+    async def scene() -> None:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        guard.running()
+        if stopping:
+            mitm.master.should_exit.set()
+        ending = guard.done()
+        assert sighup() == (signal.SIG_IGN if stopping else signal.SIG_DFL)
+        if ending is not None:
+            await ending
+
+    asyncio.run(scene())
+    # The loop gives back what it took.
+    assert sighup() == (signal.SIG_IGN if stopping else signal.SIG_DFL)
 
 
 def test_done_and_running_are_plain_functions() -> None:
@@ -477,7 +513,6 @@ def test_sighup_asks_for_a_reload(
     live: Any, guard: SmtpGuard, rules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import os
-    import signal
 
     monkeypatch.setattr(addon_module, "WATCH_SECONDS", 1000)
 

@@ -131,6 +131,9 @@ class SmtpGuard:
         self._watcher.cancel()
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
             asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+            if ctx.master.should_exit.is_set():
+                # It would end the process, under what is under way.
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
         if ctx.master.should_exit.is_set():
             return self._stop()
         self._off_duty()
