@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import io
+from typing import Any
+
 import pytest
 
-from smtpguard.terminal import explained, visible
+from smtpguard.terminal import explained, say, visible
 
 
 @pytest.mark.parametrize(
@@ -40,3 +43,33 @@ def test_what_does_not_print_is_escaped(text: str, shown: str) -> None:
 )
 def test_a_step_is_one_line(step: dict[str, object], line: str) -> None:
     assert explained(step) == line
+
+
+class Raw(io.RawIOBase):
+    """Notes what each write brings."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, octets: Any) -> int:
+        self.writes.append(bytes(octets))
+        return len(octets)
+
+
+@pytest.mark.parametrize("is_buffered", [True, False])
+@pytest.mark.parametrize(
+    "text", ["a line", "", "Traceback\n  two\nthree", "long " * 20_000]
+)
+def test_a_line_is_written_in_one_piece(text: str, is_buffered: bool) -> None:
+    """Python writes through where PYTHONUNBUFFERED is set."""
+    raw = Raw()
+    below: Any = io.BufferedWriter(raw) if is_buffered else raw
+    file = io.TextIOWrapper(
+        below, "utf-8", line_buffering=True, write_through=not is_buffered
+    )
+    say(file, text)
+    say(file, "next")
+    assert raw.writes == [f"{text}\n".encode(), b"next\n"]

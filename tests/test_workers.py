@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import logging
 import re
 import signal
 import smtplib
 import socket
 import ssl
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,8 +19,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from smtpguard.demoupstream import Upstream
-from smtpguard.workers import COLLECT_AFTER, Setup
+from smtpguard.workers import COLLECT_AFTER, Setup, _LineLog
 from tests.commands import run, start, wait_for
+from tests.test_terminal import Raw
 
 
 if TYPE_CHECKING:
@@ -344,6 +348,29 @@ def test_what_is_asked_for_wrongly_is_told_and_nothing_runs(
     assert status == 2, output
     assert told in output
     assert "is ready" not in output
+
+
+def test_each_entry_of_the_log_is_one_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw: Any = Raw()
+    out = io.TextIOWrapper(raw, "utf-8", write_through=True)
+    monkeypatch.setattr(sys, "stdout", out)
+    log = _LineLog()
+    for text in ("one", "two\nlines", "x" * 100_000):
+        log.emit(logging.makeLogRecord({"msg": text}))
+    assert [octets[-1:] for octets in raw.writes] == [b"\n"] * 3
+    assert b"".join(raw.writes).count(b"] two\nlines\n") == 1
+
+
+def test_a_log_that_cannot_be_written_ends_the_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw: Any = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - below
+    with io.TextIOWrapper(raw, "utf-8", write_through=True) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit):
+            _LineLog().emit(logging.makeLogRecord({"msg": "one"}))
 
 
 def test_broken_rules_are_told_problem_by_problem(tmp_path: Path, rules: Path) -> None:

@@ -1,7 +1,8 @@
 """Text for a terminal, a log or a page: what others have written, and the trace.
 
 Owns how what does not print is shown, and the one line of a rule that was tried, so
-that ``inspect``, ``replay`` and the content view say it alike. Must not know who asks.
+that ``inspect``, ``replay`` and the content view say it alike; and how a line of a log
+is written. Must not know who asks.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import IO
 
 
 def visible(text: str) -> str:
@@ -36,3 +38,13 @@ def explained(step: Mapping[str, Any]) -> str:
     place = f"  ({step['place']})" if step.get("place") else ""
     reason = step.get("reason", "")
     return visible(f"    {mark} {step.get('rule', '')}{part}  {reason}{place}")
+
+
+def say(file: IO[str], text: str) -> None:
+    """Write text and the end of its line in one piece: others may write there as well.
+
+    So a file that processes share has it whole, a pipe up to 4,096 octets of it
+    (PIPE_BUF); of more, pieces may stand between those of others. Raises OSError.
+    """
+    file.write(f"{text}\n")
+    file.flush()

@@ -25,6 +25,7 @@ from mitmproxy.addons import (
     next_layer,
     proxyserver,
     script,
+    termlog,
     tlsconfig,
 )
 
@@ -36,6 +37,7 @@ from smtpguard.options import rules_path
 from smtpguard.proxy.sentinel import NAME
 from smtpguard.proxy.tally import Tally
 from smtpguard.saving import Saving
+from smtpguard.terminal import say
 
 
 if TYPE_CHECKING:
@@ -85,12 +87,31 @@ COLLECT_AFTER = (10_000, 20, 20)
 cycles, and Python's own 2,000 (or 700) would have it look through them all the time."""
 
 
+class _LineLog(termlog.TermLogHandler):
+    """Writes each entry of the log in one piece, unlike ``print``."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write an entry; a gateway without a log ends, as mitmproxy does."""
+        try:
+            say(self.file, self.format(record))
+        except OSError:
+            sys.exit(1)
+
+
+class _TermLog(termlog.TermLog):
+    def __init__(self) -> None:
+        self.logger = _LineLog()
+        self.logger.install()
+
+
 class LeanMaster(master.Master):
     """A mitmproxy master with what mail needs."""
 
     def __init__(self, opts: options.Options, saving: Saving) -> None:
-        super().__init__(opts, with_termlog=True)
+        super().__init__(opts)
+        self._termlog_addon = _TermLog()
         self.addons.add(
+            self._termlog_addon,
             core.Core(),
             proxyserver.Proxyserver(),
             script.ScriptLoader(),
