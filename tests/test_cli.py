@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from mitmproxy import io as flowio
 from mitmproxy.io import tnetstring
 
-from smtpguard import __version__, cli
+from smtpguard import __main__, __version__, cli
 from smtpguard.cli import main, parser
 from smtpguard.loading import default_rules
 from tests.commands import environment, run
@@ -559,6 +560,46 @@ def test_an_interrupted_run_ends_as_the_shell_expects(
 
     monkeypatch.setattr(cli, "check_rules", interrupt)
     assert run_main("check", rules) == 130
+
+
+@pytest.mark.parametrize(
+    ("command", "before", "wanted"),
+    [
+        # Until the gateway's loop takes them both.
+        ("run", signal.default_int_handler, (signal.SIG_IGN, signal.SIG_DFL)),
+        ("run", signal.SIG_IGN, (signal.SIG_IGN, signal.SIG_IGN)),
+        (
+            "check",
+            signal.default_int_handler,
+            (signal.SIG_DFL, signal.default_int_handler),
+        ),
+        ("check", signal.SIG_IGN, (signal.SIG_DFL, signal.SIG_IGN)),
+    ],
+)
+def test_what_signals_do_before_anything_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    before: Any,
+    wanted: tuple[Any, Any],
+) -> None:
+    numbers = (signal.SIGHUP, signal.SIGINT)
+    found = []
+
+    def command_line() -> int:
+        found.append(tuple(signal.getsignal(number) for number in numbers))
+        return 1
+
+    kept = [signal.getsignal(number) for number in numbers]
+    monkeypatch.setattr(sys, "argv", ["smtpguard", command])
+    monkeypatch.setattr(cli, "main", command_line)
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, before)
+        assert __main__.main() == 1
+    finally:
+        for number, handler in zip(numbers, kept, strict=True):
+            signal.signal(number, handler)
+    assert found == [wanted]
 
 
 def test_output_that_is_no_terminal_stream_is_written_as_it_is(
