@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
 import re
 import signal
 import smtplib
@@ -10,6 +11,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from smtpguard.demoupstream import Upstream
 from smtpguard.workers import COLLECT_AFTER, Setup, _LineLog
-from tests.commands import run, start, wait_for
+from tests.commands import minds, run, start, wait_for
 from tests.test_terminal import Raw
 
 
@@ -85,6 +87,7 @@ class Worker:
         *more: str,
         save: str = "",
         mode: str = "",
+        output: Path | None = None,
     ) -> None:
         self.log_file = folder / "log"
         self.recording = Path(save) if save else folder / "mail.mitm"
@@ -97,7 +100,7 @@ class Worker:
             *("--set", "smtpguard_name=mx.test"),
             *("-w", str(self.recording)),
             *more,
-            output=self.log_file,
+            output=output or self.log_file,
         )
 
     def log(self) -> str:
@@ -136,6 +139,12 @@ def ended(worker: Worker) -> Iterator[None]:
         if worker.process.poll() is None:
             worker.process.kill()
             worker.process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        found: int = free.getsockname()[1]
+        return found
 
 
 def send(worker: Worker) -> None:
@@ -237,14 +246,15 @@ class Slow(Upstream):
 
 @contextmanager
 def under_way(
-    folder: Path, rules: Path
+    folder: Path, rules: Path, *more: str
 ) -> Iterator[tuple[Worker, Slow, Callable[[], list[int]]]]:
     """Yield a gateway with a mail to which its upstream says nothing yet.
 
     The last is what the client was told, once it was.
     """
     with Slow(folder) as upstream:
-        worker = Worker(folder, rules, upstream.port)
+        mode = f"reverse:tcp://127.0.0.1:{upstream.port}@127.0.0.1:{free_port()}"
+        worker = Worker(folder, rules, upstream.port, *more, mode=mode)
         with ended(worker):
             client = smtplib.SMTP("127.0.0.1", worker.port(), "c.test", 20)
             client.starttls(context=trusting(worker.confdir))
@@ -289,13 +299,79 @@ def test_a_stop_lets_a_mail_that_is_under_way_come_to_its_end(
         assert len(upstream.arrived) == 1
 
 
-def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, rules: Path) -> None:
-    with under_way(tmp_path, rules) as (worker, _, told):
-        worker.process.send_signal(signal.SIGINT)
+SEVERAL = pytest.mark.parametrize(
+    "more", [(), ("--workers", "2")], ids=["one", "several"]
+)
+
+
+@SEVERAL
+def test_a_hangup_while_it_stops_cuts_nothing_off(
+    tmp_path: Path, rules: Path, more: tuple[str, ...]
+) -> None:
+    with under_way(tmp_path, rules, *more) as (worker, upstream, told):
+        worker.process.send_signal(signal.SIGTERM)
         wait_for(lambda: "stopped" in worker.log(), "the listener to close")
-        worker.process.send_signal(signal.SIGINT)
+        for _ in range(20):
+            worker.process.send_signal(signal.SIGHUP)
+            time.sleep(0.02)
+        assert worker.process.poll() is None
+        upstream.go_on.set()
+        assert told() == [250]
+        assert worker.process.wait(20) == 0
+        assert len(upstream.arrived) == 1
+    assert "disposition=relayed" in worker.log()
+
+
+@SEVERAL
+def test_a_second_ctrl_c_does_not_wait_and_says_what_is_in_doubt(
+    tmp_path: Path, rules: Path, more: tuple[str, ...]
+) -> None:
+    """A terminal tells every process of the group."""
+    with under_way(tmp_path, rules, *more) as (worker, _, told):
+        os.killpg(worker.process.pid, signal.SIGINT)
+        wait_for(lambda: "stopped" in worker.log(), "the listener to close")
+        os.killpg(worker.process.pid, signal.SIGINT)
         assert worker.process.wait(20) == 130
         assert told() in ([], [451])
+    (line,) = [line for line in worker.log().splitlines() if "tx=" in line]
+    assert "in_doubt=" in line
+    assert "Traceback" not in worker.log()
+
+
+@SEVERAL
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3, 0.6, 1.0])
+def test_ctrl_c_ends_it_in_order_however_early(
+    tmp_path: Path, rules: Path, seconds: float, more: tuple[str, ...]
+) -> None:
+    mode = f"reverse:tcp://127.0.0.1:9@127.0.0.1:{free_port()}"
+    worker = Worker(tmp_path, rules, 9, *more, mode=mode)
+    with ended(worker):
+        # Python itself has begun: from here on it is our doing.
+        wait_for(lambda: minds(worker.process.pid, signal.SIGHUP), "its first step")
+        time.sleep(seconds)
+        os.killpg(worker.process.pid, signal.SIGINT)
+        # A shell reports all of them but 0 alike.
+        assert worker.process.wait(20) in {0, 130, -signal.SIGINT}
+    assert "Traceback" not in worker.log()
+
+
+@SEVERAL
+def test_a_hangup_while_it_starts_ends_nothing(
+    tmp_path: Path, rules: Path, upstream: Upstream, more: tuple[str, ...]
+) -> None:
+    mode = f"reverse:tcp://127.0.0.1:{upstream.port}@127.0.0.1:{free_port()}"
+    worker = Worker(tmp_path, rules, upstream.port, *more, mode=mode)
+    with ended(worker):
+        wait_for(lambda: minds(worker.process.pid, signal.SIGHUP), "its first step")
+        wanted = int(more[-1]) if more else 1
+        until = time.monotonic() + 30
+        while worker.log().count("is ready") < wanted and time.monotonic() < until:
+            assert worker.process.poll() is None, worker.log()
+            worker.process.send_signal(signal.SIGHUP)
+            time.sleep(0.01)
+        send(worker)
+        assert worker.end() == 0
+    assert "has ended" not in worker.log()
     assert "Traceback" not in worker.log()
 
 

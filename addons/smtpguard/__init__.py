@@ -15,7 +15,8 @@ floor   what stands there
         ``saving``: sessions into their file
 4       ``proxy``: mitmproxy's layers, hooks, flows and TLS around the
         dialogue; ``options``, ``loading``: what comes from outside;
-        ``terminal``, ``wholefile``, ``tlscontext``: what they share
+        ``terminal``, ``wholefile``, ``tlscontext``, ``ports``: what
+        they share
 3       ``pipeline``: message and envelope facts -> rules -> disposition,
         with ``looking`` (what parts hold), ``editing`` and ``reporting``
 2       ``dialogue`` (two SMTP legs, one state machine), ``policy`` (rules),

@@ -14,6 +14,7 @@ import multiprocessing
 import signal
 import sys
 from dataclasses import dataclass
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -104,10 +105,27 @@ class _TermLog(termlog.TermLog):
         self.logger.install()
 
 
+class _StartCheck(errorcheck.ErrorCheck):
+    """Ends a start at the first error, and tells when there was none."""
+
+    name = "errorcheck"  # by which mitmproxy finds it
+
+    def __init__(self, started: Callable[[], None]) -> None:
+        super().__init__()
+        self._started = started
+
+    def finish(self) -> None:
+        """Note that the gateway listens, and that no addon complained."""
+        super().finish()  # type: ignore[no-untyped-call]
+        self._started()
+
+
 class LeanMaster(master.Master):
     """A mitmproxy master with what mail needs."""
 
-    def __init__(self, opts: options.Options, saving: Saving) -> None:
+    def __init__(
+        self, opts: options.Options, saving: Saving, started: Callable[[], None]
+    ) -> None:
         super().__init__(opts)
         self._termlog_addon = _TermLog()
         self.addons.add(
@@ -119,7 +137,7 @@ class LeanMaster(master.Master):
             SmtpGuard(),
             saving,
             tlsconfig.TlsConfig(),
-            errorcheck.ErrorCheck(),
+            _StartCheck(started),
         )
 
 
@@ -131,6 +149,8 @@ class Place:
     memory: Buffer
     """What they count connections in (``proxy.tally``)."""
     secret: bytes
+    ready: Any
+    """A shared byte: 1 once it listens and has rules to judge by."""
 
 
 class SharedPortLoop(asyncio.SelectorEventLoop):
@@ -149,8 +169,9 @@ class SharedPortLoop(asyncio.SelectorEventLoop):
 def run_worker(setup: Setup, place: Place | None = None) -> bool:
     """Run one gateway until SIGTERM or SIGINT, and until what is under way has ended.
 
-    Returns whether every session was recorded, of those that were to be. As one of
-    several it ends with the process that has started it, too.
+    Returns False where sessions that were to be recorded could not be written (what is
+    cut off with the process is not among them). As one of several it ends with the
+    process that has started it, too.
 
     Raises RulesError, and SmtpGuardError for any other fault of ``setup``; SystemExit
     where the gateway cannot start (its log says why), or cannot write its log.
@@ -189,7 +210,7 @@ def prepare(setup: Setup) -> options.Options:
 async def _run(opts: options.Options, setup: Setup, place: Place | None) -> bool:
     _prepare_log()
     saving = Saving()
-    gateway: master.Master = LeanMaster(opts, saving)
+    gateway: master.Master = LeanMaster(opts, saving, partial(_tell_ready, place))
     try:
         opts.update(
             mode=list(setup.modes),
@@ -209,6 +230,11 @@ async def _run(opts: options.Options, setup: Setup, place: Place | None) -> bool
     gc.set_threshold(*COLLECT_AFTER)
     await gateway.run()
     return saving.lost == 0
+
+
+def _tell_ready(place: Place | None) -> None:
+    if place is not None:
+        place.ready.value = 1
 
 
 def _stop_when_told(shutdown: Callable[[], None]) -> None:
