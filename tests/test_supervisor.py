@@ -259,6 +259,7 @@ def test_one_worker_is_the_process_itself(tmp_path: Path, upstream: Upstream) ->
         (["--mode", "reverse:tcp://mx.test:25@70000"], "invalid port: 70000"),
         (["--mode", "socks5", "--listen-host", "x" * 70], "label"),
         (["--set", "smtpguard_record=most"], "worker 1 could not start (status 1)"),
+        (["--set", "sll_insecure"], 'did you mean "ssl_insecure"?\n'),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from smtpguard.demoupstream import Upstream
 from smtpguard.workers import COLLECT_AFTER, Setup, _LineLog
 from tests.commands import minds, run, start, wait_for
+from tests.proxy.peers import make_authority
 from tests.test_terminal import Raw
 
 
@@ -404,13 +405,23 @@ def refused(tmp_path: Path, rules: Path, *arguments: str) -> tuple[int, str]:
         (["--mode", "reverse:mx.test:25"], "reverse:tcp://"),
         (["--mode", "regular"], "carries no SMTP"),
         (["--mode", "reverse:tcp://mx.test:port"], "port"),
-        (["--set", "smtpguard_rulez=x"], "smtpguard_rulez"),
+        (["--listen-port", "70000"], "--listen-port 70000: no such port"),
+        (["--set", "smtpguard_rulez=x"], 'so, did you mean "smtpguard_rules"?'),
+        (["--set", "smtpguard=x"], "--set smtpguard: no option is called so"),
+        (["--set", "sll_insecure"], 'so, did you mean "ssl_insecure"?'),
+        (["--set", "termlog_verbosty=x"], 'so, did you mean "termlog_verbosity"?'),
         (["--set", "smtpguard_record=most"], "'most' is none of"),
         (["--set", "smtpguard_record_limit=much"], "much"),
         (["--set", "smtpguard_rules=/nowhere.yaml"], "nowhere.yaml"),
         (["--set", "smtpguard_spool_dir=~nobody-at-all"], "'~nobody-at-all'"),
         (["--set", "mode=regular"], "--set mode=regular: say it with --mode"),
         (["--set", "confdir=/tmp"], "--set confdir=/tmp: say it with --confdir"),
+        (["--set", "listen_host=::1"], "--set listen_host=::1: say it with --listen-h"),
+        (["--set", "listen_port=1"], "--set listen_port=1: say it with --listen-port"),
+        (
+            ["--set", "save_stream_file=a"],
+            "stream_file=a: say it with --save",
+        ),
         (["-w", "/proc/no/such/folder"], "/proc/no"),
         (["--confdir", "/proc/no/such"], "no CA can be kept there"),
         (["--confdir", "~nobody-at-all"], "~nobody-at-all: no CA can be kept there"),
@@ -424,6 +435,37 @@ def test_what_is_asked_for_wrongly_is_told_and_nothing_runs(
     assert status == 2, output
     assert told in output
     assert "is ready" not in output
+
+
+def test_a_name_that_is_none_of_ours_is_told_before_anything_is_done(
+    tmp_path: Path, rules: Path
+) -> None:
+    rules.write_text("no rules at all")
+    status, output = refused(tmp_path, rules, "--set", "smtpguard_recrod=full")
+    assert status == 2
+    assert output == (
+        "smtpguard: --set smtpguard_recrod: no option is called so, did you mean "
+        '"smtpguard_record"?\n'
+    )
+    assert not (tmp_path / "conf").exists()
+
+
+def test_certificates_of_the_rules_are_judged_by_the_ciphers_that_are_set(
+    tmp_path: Path, rules: Path, upstream: Upstream
+) -> None:
+    """OpenSSL's own choice has no use for a key of 1,024 bits."""
+    key = rsa.generate_private_key(65537, 1024)
+    pem = make_authority(tmp_path).issue("mx.test", key=key)
+    tls = f"tls: {{client: {{certificate: {pem}}}, server:"
+    rules.write_text(RULES.replace("tls: {server:", tls))
+    status, output = refused(tmp_path, rules)
+    assert (status, "ee key too small" in output) == (2, True)
+    ciphers = "ciphers_client=DEFAULT:@SECLEVEL=0"
+    worker = Worker(tmp_path, rules, upstream.port, "--set", ciphers)
+    with ended(worker):
+        worker.port()
+        assert worker.end() == 0
+    assert "too small" not in worker.log()
 
 
 def test_each_entry_of_the_log_is_one_write(

@@ -34,7 +34,8 @@ from smtpguard.addon import SmtpGuard
 from smtpguard.authority import ensure_authority
 from smtpguard.errors import SmtpGuardError
 from smtpguard.loading import load_pipeline
-from smtpguard.options import rules_path
+from smtpguard.options import OPTIONS, rules_path
+from smtpguard.policy.problems import did_you_mean
 from smtpguard.proxy.sentinel import NAME
 from smtpguard.proxy.tally import Tally
 from smtpguard.saving import Saving
@@ -42,7 +43,7 @@ from smtpguard.terminal import say
 
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer, Callable
+    from collections.abc import Buffer, Callable, Iterable
 
     from smtpguard.proxy.sentinel import Sentinel
 
@@ -50,12 +51,19 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 BACKLOG: Final = 1024
 """Connections that wait to be taken, where asyncio would have 100."""
+_OURS = "smtpguard"
 _REDIRECTED = ("transparent", "wireguard", "local")
 """Modes whose clients never come by the loopback."""
 _CARRYING_MAIL = ("reverse:tcp://", "reverse:tls://", "socks5", *_REDIRECTED)
 """Other modes would be proxies for something else, which nobody asks of a gateway."""
-_ASKED_FOR_BY_NAME = ("mode", "confdir")
-"""Options that are looked at before mitmproxy has them."""
+_ASKED_FOR_BY_NAME = {
+    "mode": "--mode",
+    "confdir": "--confdir",
+    "listen_host": "--listen-host",
+    "listen_port": "--listen-port",
+    "save_stream_file": "--save",
+}
+"""Options that are looked at before mitmproxy has them, or that workers differ in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +198,15 @@ def prepare(setup: Setup) -> options.Options:
         if not mode.startswith(_CARRYING_MAIL):
             known = ", ".join(_CARRYING_MAIL)
             raise SmtpGuardError(f"mode {mode!r} carries no SMTP, these do: {known}")
+    if not 0 <= (setup.listen_port or 0) < 65536:  # it would be taken modulo that
+        raise SmtpGuardError(f"--listen-port {setup.listen_port}: no such port")
     for option in setup.options:
         name = option.partition("=")[0]
         if name in _ASKED_FOR_BY_NAME:
-            raise SmtpGuardError(f"--set {option}: say it with --{name}")
+            by_name = _ASKED_FOR_BY_NAME[name]
+            raise SmtpGuardError(f"--set {option}: say it with {by_name}")
+        if name.startswith(_OURS):
+            _check_name(name, (known.name for known in OPTIONS))
     # Told before anything else, and without a log around it.
     load_pipeline(str(rules_path(setup.rules)))
     opts = options.Options()
@@ -211,16 +224,24 @@ async def _run(opts: options.Options, setup: Setup, place: Place | None) -> bool
     _prepare_log()
     saving = Saving()
     gateway: master.Master = LeanMaster(opts, saving, partial(_tell_ready, place))
+    ours: list[str] = []
+    others: list[str] = []
+    for option in setup.options:
+        name = option.partition("=")[0]
+        _check_name(name, opts.keys())
+        (ours if name.startswith(_OURS) else others).append(option)
     try:
         opts.update(
             mode=list(setup.modes),
             listen_host=setup.host,
             listen_port=setup.listen_port,
         )
+        # First: certificates that rules name are judged by ``ciphers_client``.
+        opts.set(*others)
         # On its own: a fault beside it would have the addon load its default first.
         opts.update(smtpguard_rules=setup.rules)
         opts.update(save_stream_file=setup.save)
-        opts.set(*setup.options)
+        opts.set(*ours)
     except exceptions.OptionsError as error:
         raise SmtpGuardError(str(error)) from None
     if place is not None:
@@ -230,6 +251,14 @@ async def _run(opts: options.Options, setup: Setup, place: Place | None) -> bool
     gc.set_threshold(*COLLECT_AFTER)
     await gateway.run()
     return saving.lost == 0
+
+
+def _check_name(name: str, known: Iterable[str]) -> None:
+    """Raise SmtpGuardError where no option is called so."""
+    names = list(known)
+    if name not in names:
+        hint = did_you_mean(name, names)
+        raise SmtpGuardError(f"--set {name}: no option is called so{hint}")
 
 
 def _tell_ready(place: Place | None) -> None:
