@@ -85,9 +85,8 @@ def _hold_port(setup: Setup, mode: str) -> ExitStack:
     try:
         return hold(host, port)
     except (OSError, ValueError) as error:
-        raise SmtpGuardError(
-            f"cannot listen on {host or '*'}:{port}: {os_text(error)}"
-        ) from None
+        why = os_text(error) if isinstance(error, OSError) else str(error)
+        raise SmtpGuardError(f"cannot listen on {host or '*'}:{port}: {why}") from None
 
 
 @dataclass(slots=True)
