@@ -72,6 +72,17 @@ def test_helo_is_451_where_the_rules_do_not_decide(answer: Decision) -> None:
     assert memory.session.helo == ""
 
 
+def test_what_does_not_fit_is_logged_without_the_addresses_in_it() -> None:
+    """A mailbox's ``repr`` would show an address beside every expression for them."""
+    answer = Decision(
+        Action.ALLOW, rule="mail_from:3", rewrite_to=parse_mailbox('"anna k"@d.example')
+    )
+    memory = greeted(session(Rules(senders={"*": answer})))
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
+    assert "rules said what does not fit here: allow by mail_from:3" in memory.log
+    assert not any("anna" in text for text in memory.log)
+
+
 def test_a_helo_name_cannot_be_rewritten_by_a_rule() -> None:
     rewrite = Decision(Action.REWRITE, rewrite_to=parse_mailbox("x@y.example"))
     memory = forget_heard(connected(session(Rules(helo_names={"*": rewrite}))))

@@ -19,6 +19,7 @@ from smtpguard.proxy.maillog import (
     private,
     shown,
 )
+from smtpguard.wire import parse_mailbox
 from tests.proxy.fakes import ended_record
 
 
@@ -172,6 +173,19 @@ def test_the_codes_of_a_reply(reply: str, wanted: str) -> None:
         ("anna@d.example... bob@d.example!", "hidden... hidden!"),
         ("anna@d.example/bob@d.example|x", "hiddenhidden|x"),
         ("line one anna@d\nbob@d line two", "line one hidden\nhidden line two"),
+        ("unsubscribe?u=anna%40d.example no", "hidden no"),
+        ("ORCPT=rfc822;anna+40d.example no", "ORCPT=rfc822;hidden no"),
+        ("anna%40[192.0.2.1] no", "hidden no"),
+        ('"anna k"%40d.example no', "hidden no"),
+        ("took +40 ms, 40%", "took +40 ms, 40%"),
+        ("anna%host@relay.example no", "hidden no"),
+        ("to <anna @ d.example> no", "to <hidden> no"),
+        ("anna\t@d.example, bob@ e.example no", "hidden, hidden no"),
+        ('"anna k" @ d.example no', "hidden no"),
+        ("anna\r\n @d.example no", "hidden no"),
+        ('550 <"a"."b c"@d.example>: no', "550 <hidden>: no"),
+        ('550 a."b c".d."e f".g@d.example no', "550 hidden no"),
+        ('said "no". "anna k"@d.example', 'said "no". hidden'),
     ],
 )
 def test_addresses_are_hidden_wherever_they_stand(text: str, wanted: str) -> None:
@@ -188,6 +202,8 @@ def test_addresses_are_hidden_wherever_they_stand(text: str, wanted: str) -> Non
         ("550 ", '"a b"@x.example', ": no"),
         ("", "a@[192.0.2.1]", " no"),
         ("", "bounce+a=x.example@lists.example", ","),
+        ("<", '"a"."b c"@x.example', ">"),
+        ("'", "a@x.example", "'"),
     ],
 )
 def test_hashes_in_a_text_are_those_of_the_mail_log(
@@ -199,8 +215,60 @@ def test_hashes_in_a_text_are_those_of_the_mail_log(
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        '"a"@x.example',
+        "A@X.example",
+        "a @ x.example",
+        "a%40x.example",
+        "a+40x.example",
+        r"\"a\"@x.example",
+    ],
+)
+def test_one_address_has_one_hash_however_it_is_written(written: str) -> None:
+    """An address in a text can be found in the mail log by its hash."""
+    wanted = shown("a@x.example", "hashed")
+
+    assert private(f"<{written}>", "hashed").replace("\\", "") == f"<{wanted}>"
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        b'"a b"@x.example',
+        rb'"a\"b"@x.example',
+        rb'"a\\"@x.example',
+        b'"a @b"@x.example',
+    ],
+)
+def test_a_quoted_local_part_has_the_hash_of_its_mailbox(quoted: bytes) -> None:
+    """The mail log shows mailboxes, whose quoting is undone; texts quote the peer."""
+    mailbox = str(parse_mailbox(quoted.decode()))
+
+    assert mailbox.encode() != quoted
+    assert private(f"<{quoted.decode()}>", "hashed") == f"<{shown(mailbox, 'hashed')}>"
+
+
+def test_other_addresses_have_other_hashes() -> None:
+    assert shown("a@x.example", "hashed") != shown("a@y.example", "hashed")
+    assert shown("a@x.example", "hashed") != shown("b@x.example", "hashed")
+
+
+@pytest.mark.parametrize(
     ("piece", "end"),
     [
+        (" ", "@b"),
+        ("a ", "@b"),
+        ("@ ", ""),
+        ("a@ ", ""),
+        ("%40", ""),
+        ("a%40", "b"),
+        ("+40[", ""),
+        ('"a".', "@b"),
+        ('"a".', "x"),
+        ('."', "@b"),
+        ('"a" ', "@b"),
+        ('"a".b@c ', ""),
         ("a", "@"),
         ("a@", ""),
         (".", "@"),

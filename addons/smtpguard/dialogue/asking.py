@@ -43,7 +43,9 @@ def decided(
         raise Hangup(None, f"{decision.action} by {decision.rule}")
     if fits(decision, may_rewrite=may_rewrite):
         return decision
-    d.log(f"rules said what does not fit here: {decision}", logging.ERROR)
+    # Not the rest of it: that holds addresses.
+    said = f"{decision.action} by {decision.rule}"
+    d.log(f"rules said what does not fit here: {said}", logging.ERROR)
     return UNDECIDED
 
 

@@ -19,21 +19,29 @@ if TYPE_CHECKING:
 type Addresses = Literal["full", "hashed", "none"]
 
 _CODES = re.compile(r"[2-5][0-9]{2}(?: [245]\.[0-9]{1,3}\.[0-9]{1,3}(?![^ ]))?")
-_AT = r"""
-    (?: @ (?: \[ [^\]\s]*+ \]?+               # an address literal,
-            | [^\s<>()\[\]{},;:"'@=!?/|]*+   # or a domain, in whatever script
-    ) )++
+_CODED = r"(?:%40|\+40)(?=[\w\[])"
+"""An ``@`` in a URL, and in xtext (RFC 3461 4)."""
+_SIGN = re.compile(rf"@|{_CODED}")
+_DOMAIN = r"""
+    (?: \[ [^\]\s]*+ \]?+               # an address literal,
+      | [^\s<>()\[\]{},;:"'@=!?/|]++ )  # or a domain, in whatever script
 """
+_AT = rf"(?: \s*+ @ (?: \s*+ {_DOMAIN} )?+ | {_CODED} {_DOMAIN} )++"
+_LETTER = rf"""(?: [^\s<>()\[\],;:"@%+] | (?!{_CODED}) [%+] )"""
 _QUOTED = re.compile(
     rf"""
     (?: (?<!\\) " (?: [^"\\] | \\. )*+ "   # a quoted local part: it may hold anything,
       | \\" [^"\\]*+ \\" )                 # within a quoted text too,
-    [^\s<>()\[\],;:"@]*+ {_AT}         # and more may follow it
+    {_LETTER}*+ {_AT}                      # and more may follow it
     """,
     re.VERBOSE | re.DOTALL,
 )
-_WORD = re.compile(rf"([^\s<>()\[\],;:\"@]*+) ({_AT})?+", re.VERBOSE)
-"""A word, with what makes it an address. Both expressions look at no character more
+_BEFORE = re.compile(
+    r"""(?: \. (?: "[^"]*+" | [^\s<>()\[\],;:"@.]++ ) )*+""", re.VERBOSE
+)
+"""The words before a quoted one (``"a"."b c"@d``, RFC 5322 4.4), read backwards."""
+_WORD = re.compile(rf"({_LETTER}++) ({_AT})?+ | (?=@) {_AT}", re.VERBOSE)
+"""A word, with what makes it an address. These expressions look at no character more
 than a few times, however long a text is."""
 
 
@@ -67,14 +75,17 @@ def line(record: TransactionRecord, addresses: Addresses) -> str:
 def shown(address: str, addresses: Addresses) -> str:
     """Return an address as the log may show it.
 
-    ``hashed`` is the beginning of the SHA-256 of the lower-case address: the same
-    address has the same hash everywhere, so that lines can be brought together.
+    ``hashed`` is the beginning of a SHA-256: the same address has the same hash in all
+    lines, quoted or not, so that they can be brought together. Case, quoting and blanks
+    around the ``@`` make no difference; a domain is taken as it is written.
     """
     if addresses == "full" or not address:
         return address
     if addresses == "none":
         return "hidden"
-    return hashlib.sha256(address.lower().encode("utf-8", "replace")).hexdigest()[:16]
+    unquoted = address.replace('"', "").replace("\\", "").lower()
+    normal = "@".join(part.strip() for part in _SIGN.split(unquoted))
+    return hashlib.sha256(normal.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def codes(reply: str) -> str:
@@ -86,27 +97,33 @@ def codes(reply: str) -> str:
 def private(text: str, addresses: Addresses) -> str:
     """Return text for the log with each mail address in it as it may be shown.
 
-    An address is a quoted string, or what stands without a blank or bracket, before an
-    ``@``, and the domain after it without the full stop of a sentence. ``=`` is part of
-    a local part, as in those of mailing lists (VERP) and forwarders (SRS, BATV), which
-    hold an address of somebody else.
+    An address is a quoted string with the words before it, or what stands without a
+    blank or bracket, before an ``@`` (or ``%40``, ``+40``), and the domain after it
+    without the full stop of a sentence; blanks around the ``@`` belong to it. ``=`` is
+    part of a local part, as in those of mailing lists (VERP) and forwarders (SRS,
+    BATV), which hold an address of somebody else.
     """
-    if addresses == "full" or "@" not in text:
+    if addresses == "full" or not _SIGN.search(text):
         return text
 
-    def told(found: re.Match[str]) -> str:
-        local, at = found.groups("")
-        bare = local.lstrip("'")
-        marks = local[: len(local) - len(bare)]
-        return marks + hidden(bare + at) if at else local
-
     def hidden(address: str) -> str:
-        # Without the full stop of a sentence.
-        bare = address.rstrip(".")
-        return shown(bare, addresses) + address[len(bare) :]
+        # Without the quotes and the full stop of a sentence.
+        bare = address.lstrip("'")
+        marks = address[: len(address) - len(bare)]
+        address = bare.rstrip(".")
+        return marks + shown(address, addresses) + bare[len(address) :]
 
-    text = _QUOTED.sub(lambda found: hidden(found[0]), text)
-    return _WORD.sub(told, text)
+    pieces: list[str] = []
+    backwards, end = text[::-1], 0
+    for found in _QUOTED.finditer(text):
+        before = _BEFORE.match(backwards, len(text) - found.start(), len(text) - end)
+        start = found.start() - (len(before[0]) if before else 0)
+        pieces += text[end:start], hidden(text[start : found.end()])
+        end = found.end()
+    text = "".join(pieces) + text[end:]
+    return _WORD.sub(
+        lambda word: word[0] if word[1] and not word[2] else hidden(word[0]), text
+    )
 
 
 def printable(text: str) -> str:
