@@ -130,6 +130,28 @@ def test_the_default_rules_are_those_that_come_with_smtpguard() -> None:
     assert arguments.rules == str(default_rules())
 
 
+@pytest.mark.parametrize("command", ["check", "inspect", "replay"])
+@pytest.mark.parametrize("name", ["pipe", "pipe.smtp", "/dev/zero", "zero.smtp"])
+def test_what_is_no_file_is_neither_waited_for_nor_read_without_end(
+    tmp_path: Path, command: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.smtp")
+    (tmp_path / "zero.smtp").symlink_to("/dev/zero")
+    assert run_main(command, tmp_path / name) == 2
+    told = "".join(capsys.readouterr())
+    assert str(tmp_path / name) in told
+    assert re.search("Not a regular file|neither a file nor a folder", told)
+
+
+def test_rules_are_not_read_from_a_pipe(
+    tmp_path: Path, mails: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert run_main("inspect", mails, "--rules", tmp_path / "pipe") == 2
+    assert "Not a regular file" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------- check
 
 

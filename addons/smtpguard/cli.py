@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from smtpguard import __version__, unlockcommand
 from smtpguard.errors import RulesError, SmtpGuardError, os_text
 from smtpguard.loading import check_rules, default_rules, load_pipeline
+from smtpguard.policy.files import must_be_file
 from smtpguard.terminal import visible
 
 
@@ -245,6 +246,7 @@ def _status(problems: Iterable[Problem]) -> int:
 
 def _is_readable(file: str) -> bool:
     try:
+        must_be_file(file)
         Path(file).open("rb").close()
     except (OSError, ValueError):
         return False

@@ -13,6 +13,7 @@ from mitmproxy.net import tls as net_tls
 from OpenSSL import SSL
 
 from smtpguard.errors import SmtpGuardError
+from smtpguard.policy.files import must_be_file
 
 
 _VERSIONS = {
@@ -82,6 +83,7 @@ def with_certificate(path: str, kind: ContextKind) -> SSL.Context:
             together and that OpenSSL takes.
     """
     try:
+        must_be_file(path)  # OpenSSL would wait for a pipe
         with Path(path).open("rb"):
             pass  # for the system's words: OpenSSL's say less
         context = new_context(kind)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,3 +47,15 @@ def test_a_name_that_no_file_can_have_is_a_value_error() -> None:
 def test_a_missing_file_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         files.read_file(str(tmp_path / "none"))
+
+
+def test_what_has_no_end_or_no_beginning_is_not_opened(tmp_path: Path) -> None:
+    """Nobody writes into this pipe: to open it would wait for ever."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for name in (str(pipe), "/dev/zero"):
+        with pytest.raises(OSError, match="Not a regular file") as raised:
+            files.read_file(name)
+        assert raised.value.filename == name
+    with pytest.raises(IsADirectoryError):
+        files.read_file(str(tmp_path))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from mitmproxy import io as flowio
 
 from smtpguard.errors import ReplayError
 from smtpguard.options import Record
+from smtpguard.policy import files
 from smtpguard.proxy.sessionrecord import SESSION_KEY
 from smtpguard.replay.run import Replayed, read_recordings, replay_files
 from tests.replay.deciders import Recorded, Rules
@@ -167,3 +169,20 @@ def test_a_script_that_is_no_text_says_where(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nothing"):
         list(replay_files([tmp_path / "nothing.mitm"], Rules()))
+
+
+@pytest.mark.parametrize("name", ["pipe.mitm", "pipe.smtp"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OSError, match="Not a regular file"):
+        list(read_recordings(tmp_path / name))
+
+
+def test_a_script_without_an_end_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_OCTETS", 10)
+    path = tmp_path / "x.smtp"
+    path.write_bytes(b"#" * 11)
+    with pytest.raises(OSError, match="larger than 10 octets"):
+        list(read_recordings(path))

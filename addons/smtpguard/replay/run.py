@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from smtpguard.errors import ReplayError
 from smtpguard.pipeline import PASSED
+from smtpguard.policy.files import must_be_file, read_file
 from smtpguard.replay.mitmfile import read_flows
 from smtpguard.replay.recorded import replay
 from smtpguard.replay.script import parse_script
@@ -101,10 +102,11 @@ def read_recordings(path: Path) -> Iterator[Recording | ReplayError]:
     if path.suffix in LATER:
         raise ReplayError(f"{path}: {path.suffix} files are not supported yet")
     if path.suffix != ".smtp":
+        must_be_file(path)
         yield from read_flows(path)
         return
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = read_file(str(path))
     except UnicodeDecodeError as error:
         raise ReplayError(f"{path}: not UTF-8 at octet {error.start}") from None
     yield read_script(parse_script(text, str(path)))
