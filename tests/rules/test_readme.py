@@ -67,6 +67,34 @@ def test_every_action_is_documented_with_its_lists() -> None:
         assert lists == wanted, action
 
 
+def test_every_action_to_come_is_documented_with_its_lists() -> None:
+    told = re.findall(r"the actions? ([a-z_, ]+) in ([a-z_, ]+);", README)
+    every = {spec.name for spec in LISTS}
+    found = {
+        (action, name)
+        for actions, where in told
+        for action in actions.split(", ")
+        for name in (every if where == "all lists" else where.split(", "))
+    }
+    assert found == {(action, spec.name) for spec in LISTS for action in spec.later}
+
+
+def refusal(name: str, action: str) -> str:
+    rule = f'{{match: "*", action: {action}}}'
+    text = rules(rcpt_to=rule) if name == "rcpt_to" else rules(f"{name}: [{rule}]")
+    return check(NAME, reader({NAME: text}))[0].slug
+
+
+def test_an_action_is_refused_by_the_slug_that_is_documented() -> None:
+    told = re.search(r"is `\[([a-z-]+)\]`: quarantine in rcpt_to, tag ", README)
+    assert told
+    for spec in LISTS:
+        assert refusal(spec.name, "tag") == told[1]
+        for action in spec.later:
+            assert refusal(spec.name, action) == "not-supported-yet"
+    assert refusal("rcpt_to", "quarantine") == told[1]
+
+
 def test_every_slug_is_documented_with_its_meaning() -> None:
     section = README.partition("## Problems")[2]
     rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (.*) \|$", section, re.MULTILINE))
