@@ -100,6 +100,26 @@ def test_a_client_hello_that_does_not_come_closes_without_a_word() -> None:
     assert not memory.client_heard
 
 
+@pytest.mark.parametrize("port", [25, 465])
+def test_what_ends_before_the_handshake_is_not_told_in_clear(port: int) -> None:
+    """On 465 the client takes no reply but one within TLS."""
+    facts = new_facts(destination=("192.0.2.9", port), loop=True)
+    memory = session(facts=facts)
+    memory.start()
+    assert memory.ended
+    assert bool(memory.client_heard) is (port == 25)
+
+
+def test_a_client_of_465_without_implicit_tls_is_greeted() -> None:
+    facts = new_facts(destination=("192.0.2.9", 465))
+    rules = Rules(Settings(client_tls=ClientTls(implicit="false")))
+    memory = session(rules, facts=facts)
+    memory.start()
+    memory.opened()
+    memory.from_upstream(b"220 mx.example\r\n")
+    assert lines(memory.client_heard) == ["220 mx.example"]
+
+
 def test_follow_encrypts_the_upstream_before_an_implicit_handshake_goes_on() -> None:
     rules = tls_rules("follow")
     facts = new_facts(destination=("192.0.2.9", 465))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from smtpguard.dialogue import Dialogue, TransactionRecord, effects
 from smtpguard.dialogue import events as happenings
+from smtpguard.dialogue.client import ClientLeg
 from smtpguard.dialogue.transcript import Transcript
 from smtpguard.model.decision import Action, Decision
 from smtpguard.model.disposition import Disposition, Outcome
@@ -48,6 +49,7 @@ class FakeDialogue:
         self.session = new_session()
         self.script = script
         self.settings = Settings()
+        self.client = ClientLeg()
         self.transcript = Transcript()
         self.deadline: float | None = None
         self.transaction: Any = None

@@ -13,8 +13,8 @@ from mitmproxy.proxy import commands, context, events, layer, mode_specs
 from mitmproxy.test import taddons
 
 from smtpguard.model.reply import Reply
+from smtpguard.model.settings import ClientTls, Settings, TrustedClient
 from smtpguard.model.settings import Refusal as PolicyRefusal
-from smtpguard.model.settings import Settings, TrustedClient
 from smtpguard.proxy import entry
 from smtpguard.proxy.entry import Entry, Refusal
 from smtpguard.proxy.layer import INTERNAL_ERROR
@@ -455,6 +455,44 @@ def test_a_fault_before_the_session_is_told_only_where_it_can_be_read(
     assert said == (b"" if port == 465 else INTERNAL_ERROR.to_octets())
     assert door.world.is_closed(door.client)
     assert not door.registered
+
+
+@pytest.mark.parametrize("port", [25, 465])
+@pytest.mark.parametrize(
+    "broken",
+    ["starttls.ClientTls.handle_event", "sessionflow.SessionFlow.start"],
+    ids=["TLS layer", "SMTP layer"],
+)
+def test_a_fault_before_a_handshake_that_comes_first_is_not_told_in_clear(
+    tmp_path: Path, port: int, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = Door(tmp_path, port=port)
+    monkeypatch.setattr(f"smtpguard.proxy.{broken}", explode)
+    door.decide(AllowAll()).start()
+
+    said = door.world.take(door.client)
+    assert said == (b"" if port == 465 else INTERNAL_ERROR.to_octets())
+    assert door.world.is_closed(door.client)
+    assert not door.registered
+
+
+@pytest.mark.parametrize("implicit", ["true", "false"])
+def test_the_policy_says_whether_a_fault_could_be_read_in_clear(
+    tmp_path: Path, implicit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows better than the port, whose meaning it may change."""
+    door = Door(tmp_path, port=25 if implicit == "true" else 465)
+    settings = Settings(client_tls=ClientTls(implicit=implicit))
+    step = "client_handshake" if implicit == "true" else "usable"
+    monkeypatch.setattr(f"smtpguard.dialogue.opening.{step}", explode)
+    door.decide(AllowAll(settings)).start()
+    if implicit == "false":
+        door.layer.session.upstream_implicit_tls = False
+        door.world.receive(door.context.server, b"220 mx.example ESMTP\r\n")
+
+    said = door.world.take(door.client)
+    assert said == (b"" if implicit == "true" else INTERNAL_ERROR.to_octets())
+    assert door.world.is_closed(door.client)
 
 
 @pytest.mark.parametrize("where", ["send_data", "handle_event"])

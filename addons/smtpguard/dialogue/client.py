@@ -30,7 +30,8 @@ class ClientLeg:
     flooded: bool = False
     """It sent on and on although nothing could be read: what came since is dropped."""
     in_tls: bool = False
-    """Within a TLS handshake, or after a failed one: no reply can be said."""
+    """Before a TLS handshake that comes first, within one, or after a failed one: no
+    reply can be said."""
     dropped: bool = False
     """A rule closes the session without a reply, to earlier commands neither."""
     secure: bool = False

@@ -36,6 +36,7 @@ from smtpguard.dialogue import effects, events
 from smtpguard.dialogue.asking import sound
 from smtpguard.dialogue.client import ClientLeg
 from smtpguard.dialogue.exchange import leave
+from smtpguard.dialogue.opening import IMPLICIT_PORT
 from smtpguard.dialogue.transcript import Entry, Transcript
 from smtpguard.dialogue.verbs import converse
 from smtpguard.dialogue.waits import (
@@ -102,7 +103,7 @@ class Dialogue:
         """Octets of each message that the transcript keeps."""
         self.downgrades = {} if downgrades is None else downgrades
         """Upstreams whose handshake failed, until when they are dialled in clear."""
-        self.client = ClientLeg()
+        self.client = ClientLeg(in_tls=session.destination[1] == IMPLICIT_PORT)
         self.upstream: Upstream | None = None
         self.greeting: Reply | None = None
         """The upstream's, from its last connection."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 IMPLICIT_PORT = 465
-"""RFC 8314 7.3: submissions."""
+"""RFC 8314 7.3: submissions, TLS from the first octet."""
 _TLS_RECORD = b"\x16\x03"
 """Type handshake, major version 3: no SMTP command begins so."""
 
@@ -33,7 +33,7 @@ def open_session(d: Dialogue) -> Task[None]:
         raise Hangup(replies.LOOP, "the destination is our own listener")
     yield from learn_client(d)
     choose_policy(d)
-    d.session.implicit_tls = yield from speaks_implicit_tls(d)
+    d.client.in_tls = d.session.implicit_tls = yield from speaks_implicit_tls(d)
     try:
         if d.session.implicit_tls:
             yield from implicit_handshake(d)

@@ -20,6 +20,7 @@ from mitmproxy import connection
 from mitmproxy.proxy import commands, context, events, layer, mode_specs
 from mitmproxy.proxy.layers import tcp
 
+from smtpguard.dialogue.opening import IMPLICIT_PORT
 from smtpguard.model.addresses import parse_ip
 from smtpguard.model.session import SessionFacts
 from smtpguard.model.settings import Settings
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from smtpguard.proxy.services import Services
 
 
-IMPLICIT_PORT = 465
-"""RFC 8314 7.3: TLS from the first octet."""
 START_SECONDS = 30.0
 """How long ``smtp_start`` may take; the client waits five minutes for our greeting."""
 _EARLY_OCTETS = 64 * 1024
@@ -249,7 +248,8 @@ class Entry(layer.Layer):
     def _last_words(self) -> layer.CommandGenerator[None]:
         octets = INTERNAL_ERROR.to_octets()
         if self._stack is not None:
-            yield from self._stack.client.send_data(octets)
+            if not self._stack.smtp.dialogue.client.in_tls:
+                yield from self._stack.client.send_data(octets)
         elif self._child is None and self.session.destination[1] != IMPLICIT_PORT:
             yield commands.SendData(self.context.client, octets)
 

@@ -351,7 +351,7 @@ class SmtpLayer(layer.Layer):
         """End the session because of a fault of ours: 421, both legs closed, logged."""
         trace = maillog.describe(error, self.services.options.log_addresses)
         yield commands.Log(f"SMTP session failed: {trace}", ERROR)
-        if Leg.CLIENT not in self._closed:
+        if Leg.CLIENT not in self._closed and not self.dialogue.client.in_tls:
             yield commands.SendData(self.context.client, INTERNAL_ERROR.to_octets())
         yield from self.abandon(error)
 
