@@ -363,6 +363,31 @@ def test_a_bad_value_while_running_is_refused_and_nothing_changes(
     asyncio.run(scene())
 
 
+def test_ciphers_that_make_a_certificate_useless_are_refused_while_running(
+    mitm: taddons.context, guard: SmtpGuard, rules: Path, tmp_path: Path
+) -> None:
+    """Every handshake would fail; the rules themselves have not changed."""
+    pem = make_authority(tmp_path).issue("mx.own.test")
+    name = f"second\n    tls: {{client: {{certificate: {pem}}}}}"
+    rules.write_text(RULES.format(name=name))
+    mitm.options.add_option("ciphers_client", str | None, None, "")
+
+    async def scene() -> None:
+        mitm.configure(guard, smtpguard_rules=str(rules))
+        guard.running()
+        before = guard._pipeline
+        with pytest.raises(exceptions.OptionsError, match="ee key too small"):
+            mitm.configure(guard, ciphers_client="DEFAULT:@SECLEVEL=4")
+        assert mitm.options.ciphers_client is None
+        mitm.configure(guard, ciphers_client="DEFAULT:@SECLEVEL=3")
+        assert before is not None
+        assert guard._pipeline is before
+        assert on_duty()
+        guard.done()
+
+    asyncio.run(scene())
+
+
 def test_the_end_of_the_process_is_awaited(
     mitm: taddons.context, guard: SmtpGuard, rules: Path, sighup: object
 ) -> None:

@@ -21,7 +21,7 @@ from mitmproxy import command, ctx, exceptions
 
 from smtpguard import contentview, options
 from smtpguard.errors import RulesError
-from smtpguard.loading import CertificatesError, load_for_clients
+from smtpguard.loading import CertificatesError, check_certificates, load_for_clients
 from smtpguard.looking import TakesLong
 from smtpguard.mime import is_quick
 from smtpguard.pipeline import TransactionJudge
@@ -95,12 +95,14 @@ class SmtpGuard:
         """Take over options and rules, or neither.
 
         At the start every problem is logged as a line of its own, which ends mitmproxy;
-        later the change is refused.
+        later the change is refused, also one of the ciphers that clients are offered,
+        if a certificate of the rules is of no use with them.
         """
-        if not any(name.startswith("smtpguard_") for name in updated):
-            return
         try:
-            self._take(options.read_options(ctx.options))
+            if self._pipeline is not None and "ciphers_client" in updated:
+                check_certificates(self._pipeline.rules, _ciphers())
+            if any(name.startswith("smtpguard_") for name in updated):
+                self._take(options.read_options(ctx.options))
         except exceptions.OptionsError as error:
             self._refuse(str(error).splitlines())
         except RulesError as error:
@@ -223,9 +225,7 @@ class SmtpGuard:
 
     def _asked_for(self, new: GuardOptions) -> tuple[str, str, Pipeline | None, str]:
         """Return what ``load_for_clients`` is asked with."""
-        # Of mitmproxy's TLS addon; without it there are no handshakes to judge for.
-        ciphers = getattr(ctx.options, "ciphers_client", None) or ""
-        return str(new.rules), new.own_name, self._pipeline, ciphers
+        return str(new.rules), new.own_name, self._pipeline, _ciphers()
 
     def _use(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -294,6 +294,12 @@ class SmtpGuard:
     def _log_addresses(self) -> Addresses:
         """How addresses are logged; not at all while the options are not known."""
         return self._options.log_addresses if self._options is not None else "none"
+
+
+def _ciphers() -> str:
+    """Return the ciphers that clients are offered, "" for OpenSSL's own choice."""
+    # Of mitmproxy's TLS addon; without it there are no handshakes to judge for.
+    return getattr(ctx.options, "ciphers_client", None) or ""
 
 
 def _is_quick(content: Spool) -> bool:
