@@ -216,7 +216,6 @@ SMUGGLED = (
     + b"\r\n.\r\n"
 )
 
-BY_POLICY = r"550 5\.7\.1 Message refused by policy \(id \w+\.1\)$"
 MAILS: tuple[Mail, ...] = (
     Mail("a plain mail", "250 ", PLAIN, check=unchanged(PLAIN)),
     Mail("dots at line starts", "250 ", DOTS, check=unchanged(DOTS)),

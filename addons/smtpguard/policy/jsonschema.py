@@ -2,7 +2,8 @@
 
 Made from the tables that the reader itself uses, so it cannot say anything else. It
 knows the shape, not the meaning: fallthroughs, names of lists and patterns are for
-``smtpguard check``.
+``smtpguard check``. Whoever changes a table writes the file anew (``rules/README.md``
+says how); a test holds the two together.
 """
 
 from __future__ import annotations

@@ -57,7 +57,6 @@ class Stage:
         self._receiver = Receiver()
         self._replies = ReplyReader()
         self._read = 0
-        self._introduced = ("", 0)
 
     @property
     def over(self) -> bool:

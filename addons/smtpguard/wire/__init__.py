@@ -11,17 +11,15 @@ from smtpguard.wire import proxyprotocol, replies, xclient
 from smtpguard.wire.capabilities import Capabilities, Offer, offer, offered_mechanisms
 from smtpguard.wire.chunking import parse_bdat
 from smtpguard.wire.command import Command, parse_command, printable, redact
-from smtpguard.wire.commandspec import COMMANDS, CommandSpec, spec
+from smtpguard.wire.commandspec import COMMANDS, spec
 from smtpguard.wire.data import DataReader, DotStuffer
 from smtpguard.wire.domain import normalise_domain
 from smtpguard.wire.parameters import (
     check_mail_parameters,
     check_rcpt_parameters,
-    decode_xtext,
     encode_xtext,
 )
 from smtpguard.wire.path import parse_mail, parse_mailbox, parse_rcpt
-from smtpguard.wire.proxyprotocol import ProxyHeader
 from smtpguard.wire.receiver import Receiver
 from smtpguard.wire.reply import ReplyReader
 from smtpguard.wire.replyqueue import ReplyQueue, Slot
@@ -32,11 +30,9 @@ __all__ = [
     "COMMANDS",
     "Capabilities",
     "Command",
-    "CommandSpec",
     "DataReader",
     "DotStuffer",
     "Offer",
-    "ProxyHeader",
     "Receiver",
     "ReplyQueue",
     "ReplyReader",
@@ -44,7 +40,6 @@ __all__ = [
     "TextReader",
     "check_mail_parameters",
     "check_rcpt_parameters",
-    "decode_xtext",
     "encode_xtext",
     "normalise_domain",
     "offer",
