@@ -47,6 +47,10 @@ class ReplyQueue:
         self.answered = False
         """Whether an answer came since ``ready`` was asked last: else it has none."""
 
+    def __len__(self) -> int:
+        """Return how many replies have not left yet, answered or not."""
+        return len(self._slots)
+
     def open(self) -> Slot:
         """Return the slot of a command that was just read."""
         slot = Slot(self)
