@@ -159,6 +159,13 @@ def test_the_deny_message_is_the_rule_s_own_else_the_policy_s() -> None:
     )
 
 
+def test_a_recipient_is_told_the_name_of_the_rule() -> None:
+    named = names('{name: "no programs", match: "*.exe", action: strip}')
+    assert "no programs (filenames:1)" in notice(
+        judge_message(rules(named), mixed(TEXT_PART, TOOL))
+    )
+
+
 def test_the_deny_message_speaks_the_policy_s_languages() -> None:
     mail = mixed(TEXT_PART, TOOL)
     both = notice(judge_message(rules(STRIP), mail))

@@ -220,6 +220,9 @@ def _is_worse(one: Decision, other: Decision) -> bool:
 
 
 def _reason(decision: Decision) -> str:
+    """Return the reason for recipients: the rule's name, if it has one."""
+    if decision.name:
+        return f"{decision.name} ({decision.rule})"
     return f"{decision.reason} ({decision.rule})"
 
 

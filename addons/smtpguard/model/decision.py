@@ -88,6 +88,8 @@ class Decision:
     """Whether header fields that hold the old address are to change as well."""
     message: str = ""
     """The rule's own deny message for strip and lock; "" for the policy's."""
+    name: str = ""
+    """What the administrator calls the rule; "" where it has no name."""
 
 
 def most_severe(decisions: Iterable[Decision]) -> Decision:

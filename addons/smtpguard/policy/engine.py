@@ -41,9 +41,14 @@ class Ruling[S]:
             text = "no rule decided"
             return Decision(self.action, "", UNDECIDED, None, text, self.trace)
         reason = self.trace[-1].reason
-        said = Decision(self.action, rule.id, None, None, reason, self.trace)
-        if rule.message:
-            said = replace(said, message=rule.message)
+        said = Decision(
+            self.action,
+            rule.id,
+            reason=reason,
+            trace=self.trace,
+            message=rule.message,
+            name=rule.name,
+        )
         if self.action not in REPLYING:
             return said
         if rule.reply is not None and rule.action is self.action:
