@@ -14,11 +14,12 @@ floor   what stands there
         network; ``contentview``: a session as mitmweb shows it;
         ``saving``: sessions into their file
 4       ``proxy``: mitmproxy's layers, hooks, flows and TLS around the
-        dialogue; ``options``, ``loading``: what comes from outside;
-        ``terminal``, ``wholefile``, ``tlscontext``, ``ports``: what
-        they share
+        dialogue; ``options``, ``loading``, ``nameservice`` (DNS): what
+        comes from outside; ``terminal``, ``wholefile``, ``ports``,
+        ``tlscontext``: what they share
 3       ``pipeline``: message and envelope facts -> rules -> disposition,
-        with ``looking`` (what parts hold), ``editing`` and ``reporting``
+        with ``looking`` (what parts hold), ``editing``, ``reporting`` and
+        ``dkim`` (signatures verified, told before an edit)
 2       ``dialogue`` (two SMTP legs, one state machine), ``policy`` (rules),
         ``unpacking`` (archives, in isolated processes), ``inspection``
         (what contents are)
