@@ -66,6 +66,7 @@ def test_a_file_is_included_once() -> None:
         ("version: 1\ninclude: x.yaml\n", "key-not-allowed-here"),
         ("version: 1\ndomains: [a.example]\n", "key-not-allowed-here"),
         ("version: 1\ntrusted_clients: []\n", "key-not-allowed-here"),
+        ("version: 1\ndns: {timeout: 5s}\n", "key-not-allowed-here"),
         ("version: 1\nscanners: {}\n", "not-supported-yet"),
         ("lists: {}\n", "missing-key"),
         ("- a\n", "bad-type"),

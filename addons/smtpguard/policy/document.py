@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from smtpguard.model.settings import TrustedClient
 from smtpguard.policy.actions import LISTS
+from smtpguard.policy.dnsreader import DNS, DnsSettings, read_dns
 from smtpguard.policy.handling import HANDLING, read_handling
 from smtpguard.policy.kinds import (
     DOMAIN,
@@ -134,20 +135,21 @@ _POLICIES = Key(
 )
 _LATER = later(
     *("scanners", "quarantine", "block", "delivery", "log", "record", "notify"),
-    *("alarm", "page", "metrics", "dns", "spf", "dkim", "dmarc"),
+    *("alarm", "page", "metrics", "spf", "dkim", "dmarc"),
 )
 ROOT = Shape(
-    (_VERSION, _INCLUDE, _DOMAINS, _LISTS, _TRUSTED, _POLICIES),
+    (_VERSION, _INCLUDE, _DOMAINS, _LISTS, _TRUSTED, DNS, _POLICIES),
     _LATER,
     nested="fresh",
 )
 _MAIN_ONLY = ("belongs into the main file", "key-not-allowed-here")
+_NOT_INCLUDED = ("include", "domains", "trusted_clients", "dns")
 _INCLUDED_POLICIES = Key("policies", _POLICIES.kind, _POLICIES.doc)
 INCLUDED = Shape(
     (_VERSION, _LISTS, _INCLUDED_POLICIES),
     {
         **_LATER,
-        **dict.fromkeys(("include", "domains", "trusted_clients"), _MAIN_ONLY),
+        **dict.fromkeys(_NOT_INCLUDED, _MAIN_ONLY),
     },
     nested="fresh",
 )
@@ -160,6 +162,7 @@ class Document:
     domains: tuple[str, ...]
     trusted_clients: tuple[TrustedClients, ...]
     policies: tuple[Policy, ...]
+    dns: DnsSettings
 
 
 def read_document(name: str, context: Context, reader: ListReader) -> Document | None:
@@ -186,6 +189,7 @@ def read_document(name: str, context: Context, reader: ListReader) -> Document |
         context.lists.domains,
         tuple(one for one in trusted if one is not None),
         tuple(policies.found),
+        read_dns(root.get(DNS)),
     )
 
 

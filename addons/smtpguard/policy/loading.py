@@ -72,6 +72,7 @@ def _load(
         sources.digest,
         tuple(sources.files),
         tuple(one for one in lists.sources.values() if one.from_file),
+        document.dns,
     )
     review(ruleset, lists, sink)
     return replace(ruleset, warnings=sink.problems), sink.problems

@@ -6,12 +6,13 @@ so a reload never changes the rules in the middle of a mail.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from smtpguard.model.decision import Action
 from smtpguard.model.settings import Settings, TrustedClient
 from smtpguard.policy.addresses import AddressTest
+from smtpguard.policy.dnsreader import DnsSettings
 from smtpguard.policy.matching import AddressPatterns, TextPatterns
 from smtpguard.policy.networks import NetworkSet, parse_host
 from smtpguard.policy.parts import EVERY_FILE
@@ -52,6 +53,7 @@ class Ruleset:
     """Every file it was read from, as it was asked for: what to watch for a reload."""
     file_lists: tuple[ListSource, ...] = ()
     """Lists from files, for the next reload to compare with."""
+    dns: DnsSettings = field(default_factory=DnsSettings)
 
     def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
         """Return what a peer must tell of the real client; None for everybody else."""
