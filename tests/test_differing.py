@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from smtpguard.differing import MAX_CLASSES
 from smtpguard.model.decision import Action, Decision
 from smtpguard.model.envelope import Envelope, Recipient
 from smtpguard.model.mailbox import Path
 from smtpguard.model.reply import Reply
-from smtpguard.pipeline import MAX_CLASSES
 from smtpguard.wire import parse_mailbox
 from tests.judging import ALLOW, make_pipeline, make_session, names, rules
 

@@ -20,6 +20,7 @@ from smtpguard.loading import (
     local_time,
 )
 from smtpguard.options import rules_path
+from tests.nameserver import NameServer
 from tests.proxy.peers import make_authority
 
 
@@ -143,6 +144,18 @@ def test_a_certificate_is_judged_as_its_handshakes_will_judge_it(
     else:
         with pytest.raises(CertificatesError, match="ee key too small"):
             load_for_clients(path, "mx.test", ciphers=ciphers)
+
+
+def test_who_serves_clients_asks_the_dns_as_the_rules_say(folder: Path) -> None:
+    with NameServer({"a.test": b"text"}) as server:
+        dns = f'dns: {{servers: ["127.0.0.1:{server.port}"]}}\npolicies:'
+        text = GOOD.replace("policies:", dns)
+        path = folder / "rules.yaml"
+        path.write_text(text)
+        pipeline = load_for_clients(str(path), "mx.test")
+        assert pipeline.ask is not None
+        assert pipeline.ask(["a.test"]) == {"a.test": (b"text",)}
+    assert load_pipeline(str(path)).ask is None
 
 
 def test_the_files_that_must_be_mended_are_told(folder: Path) -> None:

@@ -109,7 +109,10 @@ class Editor:
         *,
         edits_fields: bool,
     ) -> Decision | None:
-        """Return why the message is refused rather than edited, None if it is not."""
+        """Return why the message is refused rather than edited, None if it is not.
+
+        ``edits_fields`` speaks of header fields that a DKIM signature covers.
+        """
         edited = [subject for _, subject in self._held(decisions)]
         signed = any(Fact.SIGNED in looks[part.path].facts for part in edited)
         if signed and self.handling.on_signed == "deny":

@@ -7,8 +7,9 @@ tells which, so that whoever watches for changes watches them all.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -76,11 +77,15 @@ def load_for_clients(
     """Load a rule file and read the certificates it names. Raises RulesError.
 
     For whoever serves clients: better at the start than at each client's handshake.
-    ``ciphers`` are those that clients are offered, "" for OpenSSL's own choice.
+    This pipeline asks the DNS. ``ciphers`` are those that clients are offered, "" for
+    OpenSSL's own choice.
     """
     pipeline = load_pipeline(path, own_name, previous)
     check_certificates(pipeline.rules, ciphers)
-    return pipeline
+    # Here, since whoever serves nobody does without.
+    from smtpguard.nameservice import ask_texts  # noqa: PLC0415
+
+    return replace(pipeline, ask=partial(ask_texts, pipeline.rules.dns))
 
 
 def check_rules(path: str) -> tuple[Problem, ...]:

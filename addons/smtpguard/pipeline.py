@@ -14,6 +14,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from smtpguard.authors import authors
+from smtpguard.differing import keeps_apart, put_off
+from smtpguard.dkim import is_covered
+from smtpguard.dkimresults import verified, with_results
 from smtpguard.editing import (
     Editor,
     Locker,
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from smtpguard.dkim import Ask
     from smtpguard.looking import Inspector, Look
     from smtpguard.mime import Field, Octets, Part
     from smtpguard.model.content import Spool
@@ -58,10 +62,6 @@ if TYPE_CHECKING:
 
 PASSED = frozenset({Outcome.RELAYED, Outcome.MODIFIED})
 """The outcomes in which the message goes on to its recipients."""
-MAX_CLASSES = 5
-"""Classes of recipients of one transaction that are kept apart; beyond them all get
-what the most severe answer says (contract 5)."""
-_SUBMISSION_PORTS = frozenset({465, 587})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Pipeline:
     clock: Callable[[], datetime]
     """Local time with its zone, for ``time`` conditions and Received fields."""
     own_name: str = "smtpguard.invalid"
-    """Our name in a Received field."""
+    """Our name in Received and Authentication-Results fields."""
     inspector: Inspector | None = None
     """Who enters archives; None: nobody, and rules that ask for their files get
     ``limit``."""
@@ -80,6 +80,8 @@ class Pipeline:
     """Returns so many octets that nobody can know."""
     spool: Callable[[], BinaryIO] = BytesIO
     """Returns an empty file, for parts that are encrypted."""
+    ask: Ask | None = None
+    """Who asks the DNS; None: signatures are not verified before an edit."""
 
     def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
         """Say whether this peer must tell us the real client's address."""
@@ -154,9 +156,14 @@ class TransactionJudge:
         """Judge RCPT."""
         now = self.pipeline.clock()
         decision = self.policy.rcpt(session, envelope, forward_path, now)
-        if decision.reply is not None or not self._keeps_apart(session):
+        if decision.reply is not None or not keeps_apart(self.policy, session):
             return decision
-        return self._in_class(session, envelope, forward_path, decision)
+        mine = self.policy.recipient_class(session, forward_path)
+        self.classes.add(mine)
+        first = next((one.asked for one in envelope.recipients if one.may_stand), None)
+        if first is None or self.policy.recipient_class(session, first) == mine:
+            return decision
+        return put_off(decision, len(self.classes))
 
     def message(
         self,
@@ -170,7 +177,7 @@ class TransactionJudge:
         buffer = cast("Octets", content.view())
         judged = self.examine(session, envelope, buffer, at_once=at_once)
         if judged.disposition.outcome in PASSED:
-            return self._with_own_fields(session, envelope, judged)
+            return self._with_own_fields(session, envelope, judged, at_once=at_once)
         return judged.disposition
 
     def examine(
@@ -249,7 +256,8 @@ class TransactionJudge:
             if decision.action is Action.STRIP
         ]
         fields += rewritten_fields(message, envelope)
-        refused = editor.refusal(said.parts, said.looks, edits_fields=bool(fields))
+        edits_signed = is_covered(message, [edit.span for edit in fields])
+        refused = editor.refusal(said.parts, said.looks, edits_fields=edits_signed)
         if refused is not None:
             return (), refused
         return (*editor.parts(said.parts), *fields), worst
@@ -276,64 +284,33 @@ class TransactionJudge:
         return said
 
     def _with_own_fields(
-        self, session: SessionFacts, envelope: Envelope, judged: Judged
-    ) -> Disposition:
-        """Add our fields (RFC 5321 4.4); the outcome stays what it was."""
-        edits: list[Edit] = []
-        if self.policy.settings.received:
-            own_name, now = self.pipeline.own_name, self.pipeline.clock()
-            value = received_value(session, envelope, own_name, now)
-            edits.append(prepend_field(judged.message, b"Received", value))
-        said = judged.disposition
-        if self.policy.handling.own_fields:
-            action = str(said.action or Action.ALLOW)
-            action += f" ({said.rule})" if said.rule else ""
-            edits += own_fields(judged.message, envelope.id, {"Action": action})
-        if not edits:
-            return said
-        content = apply(judged.message, (*edits, *judged.edits))
-        return replace(said, content=content)
-
-    # -- recipients who differ (contract 5) ------------------------------------------
-
-    def _keeps_apart(self, session: SessionFacts) -> bool:
-        """Whether recipients whom content rules treat differently get one mail each."""
-        if not self.policy.recipient_tests:
-            return False
-        differing = self.policy.settings.differing
-        if differing:
-            return differing == "separate"
-        is_inside = self.policy.when is not None and not self.policy.when.is_open
-        port = session.destination[1]
-        return not (session.authenticated or is_inside or port in _SUBMISSION_PORTS)
-
-    def _in_class(
         self,
         session: SessionFacts,
         envelope: Envelope,
-        path: Path,
-        decision: Decision,
-    ) -> Decision:
-        """Let a recipient in whose mail is that of the first, put off the others."""
-        mine = self.policy.recipient_class(session, path)
-        self.classes.add(mine)
-        first = next((one.asked for one in envelope.recipients if one.may_stand), None)
-        if first is None or self.policy.recipient_class(session, first) == mine:
-            return decision
-        many = len(self.classes) > MAX_CLASSES
-        reason = "rules on content treat this recipient otherwise than the first"
-        reason += f"; more than {MAX_CLASSES} classes, so all share one" if many else ""
-        step = TraceStep("differing", matched=not many, reason=reason)
-        if many:
-            return replace(decision, trace=(*decision.trace, step))
-        return Decision(
-            Action.TEMPFAIL,
-            "differing",
-            replies.OTHER_RECIPIENTS,
-            reason=reason,
-            trace=(*decision.trace, step),
-            own_reply=True,
-        )
+        judged: Judged,
+        *,
+        at_once: bool,
+    ) -> Disposition:
+        """Add our fields (RFC 5321 4.4); the outcome stays what it was.
+
+        Raises ``TakesLong`` where ``at_once`` and the DNS would have to be asked.
+        """
+        edits: list[Edit] = []
+        said, message, pipeline = judged.disposition, judged.message, self.pipeline
+        if self.policy.settings.received:
+            own_name, now = pipeline.own_name, pipeline.clock()
+            value = received_value(session, envelope, own_name, now)
+            edits.append(prepend_field(message, b"Received", value))
+        if self.policy.handling.own_fields:
+            action = str(said.action or Action.ALLOW)
+            action += f" ({said.rule})" if said.rule else ""
+            edits += own_fields(message, envelope.id, {"Action": action})
+        edits += judged.edits
+        if not any(edit.span or edit.part for edit in edits):
+            return replace(said, content=apply(message, edits)) if edits else said
+        found = verified(message, pipeline.ask, pipeline.clock(), at_once=at_once)
+        name, limits = pipeline.own_name, self._limits()
+        return with_results(said, message, edits, found, own_name=name, limits=limits)
 
 
 # -- from decisions to a disposition -------------------------------------------------
