@@ -6,8 +6,11 @@ from smtpguard.mime.entity import Claims
 from tests.mime.mails import kinds, read
 
 
-def claims(*fields: str) -> tuple[Claims, set[str]]:
-    message = read(*fields, "", "--b", "", "x", "--b--")
+PARTS = ("--b", "", "x", "--b--")
+
+
+def claims(*fields: str, body: tuple[str, ...] = PARTS) -> tuple[Claims, set[str]]:
+    message = read(*fields, "", *body)
     return message.root.claims, kinds(message)
 
 
@@ -25,6 +28,7 @@ def test_type_and_encoding_are_lower_case() -> None:
         "CONTENT-TYPE: Image/PNG; Name=A.PNG",
         "Content-Transfer-Encoding: BASE64",
         "Content-Disposition: ATTACHMENT",
+        body=("QUJD",),
     )
     assert found.content_type == "image/png"
     assert found.transfer_encoding == "base64"
@@ -236,4 +240,4 @@ def test_an_ordinary_boundary_reads_in_one_way(value: str) -> None:
     ids=["type", "identity", "base64"],
 )
 def test_the_same_twice_is_no_defect(lines: list[str]) -> None:
-    assert claims(*lines)[1] == set()
+    assert claims(*lines, body=("QUJD",))[1] == set()

@@ -78,6 +78,13 @@ def test_a_reader_may_give_a_line_up_at_what_is_foreign() -> None:
     assert TOOL in other_base64(junk)
 
 
+def test_what_is_no_base64_at_all_may_be_left_as_it_is() -> None:
+    """stalwart shows it as text; others show nothing, or what its letters decode to."""
+    script = b"<script>location = 'https://phish.example/'</script>\r\n"
+    assert script in other_base64(script)
+    assert TEXT not in other_base64(TEXT)
+
+
 @pytest.mark.parametrize(
     ("text", "clean"),
     [

@@ -80,13 +80,16 @@ def is_clean_quoted_printable(octets: bytes) -> bool:
 
 
 def other_base64(octets: bytes) -> Iterator[bytes]:
-    """Yield what is read by those who end a group at each padding, and by those who
-    leave a line at the first character that is not base64."""
+    """Yield what is read by those who end a group at each padding, by those who leave a
+    line at the first character that is not base64, and by those who leave as it is what
+    looks like none at all."""
     _, _, behind = octets.partition(b"=")
     if behind.translate(None, _NO_DATA):
         yield _by_groups(octets.translate(None, FOREIGN))
     if _JUNK_BEFORE_DATA.search(octets):
         yield decode_base64(_JUNK.sub(b"", octets))
+    if not _looks_like_base64(octets):
+        yield octets
 
 
 def other_quoted_printable(octets: bytes) -> Iterator[bytes]:
