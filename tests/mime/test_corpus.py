@@ -1,7 +1,7 @@
 """Mails written by others: all of them are read, none is changed.
 
-Skipped where the corpora are not at hand. Structure is compared with what Apache James
-mime4j expects of its own test mails; where we differ, the list says why.
+Skipped where the corpora are not at hand. What other parsers expect of their own mails
+is in ``test_mime4j``, ``test_mimekit`` and ``test_stalwart``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -19,31 +18,6 @@ from tests.mime.mails import mutate, shape, tiles
 
 MAILS = {".eml", ".mbox", ".msg"}
 NOTICE = Notice("gone\n")
-
-# Mail of mime4j's test set -> why our tree is another one.
-DIFFERENCES = {
-    "ending-boundaries": (
-        "mime4j takes every line that begins with a boundary for a delimiter, as "
-        "RFC 2046 5.1.1 lets it; we want the whole line, as most mail readers do, and "
-        "report inexact-delimiter"
-    ),
-    "weird-boundary": (
-        "its boundary ends in blanks, which RFC 2046 5.1.1 forbids; mime4j compares "
-        "them, we drop them and report blank-ended-boundary"
-    ),
-    "very-long-boundary": "as weird-boundary",
-    "very-very-long-boundary": (
-        "a boundary of 7,000 octets, more than a line may have; we do not enter it and "
-        "report overlong-boundary"
-    ),
-}
-# Expected trees whose mails the corpus does not have.
-WITHOUT_MAIL = {
-    "multi-igor2",
-    "multi-nested2",
-    "malformedHeaderStartsBody-nocrlfcrlf",
-    "malformedHeaderStartsBody-noheader",
-}
 
 
 def corpus_mails(shared: Path) -> list[Path]:
@@ -128,59 +102,6 @@ def test_mutated_mails_are_tiled(shared: Path) -> None:
             assert joined == mutated, (path, changes)
             count += 1
     assert count > 3000
-
-
-def expected_trees(shared: Path) -> list[Path]:
-    folder = shared / "corpus" / "mime" / "mime4j"
-    return [p for p in sorted(folder.rglob("*.xml")) if "_decoded" not in p.name]
-
-
-def expected_shape(entity: ET.Element, default: str = "text/plain") -> object:
-    """Return nesting and types of an entity of mime4j's event stream."""
-    content_type = _expected_type(entity, default)
-    multipart, message = entity.find("multipart"), entity.find("message")
-    inner: list[object] = []
-    if multipart is not None:
-        digest = content_type == "multipart/digest"
-        child_default = "message/rfc822" if digest else "text/plain"
-        parts = multipart.findall("body-part")
-        inner = [expected_shape(part, child_default) for part in parts]
-    elif message is not None:
-        inner = [expected_shape(message)]
-    return (content_type, *inner)
-
-
-def _expected_type(entity: ET.Element, default: str) -> str:
-    for field in entity.iterfind("header/field"):
-        found = re.match(
-            r"\s*content-type\s*:\s*([^;\s]*)", field.text or "", re.IGNORECASE
-        )
-        if found:
-            # RFC 2045 5.2: what is no type is plain text.
-            return found[1].lower() if "/" in found[1] else "text/plain"
-    return default
-
-
-def read_xml(path: Path) -> ET.Element:
-    """Read an event stream; two of them hold octets of other charsets as they were."""
-    text = path.read_text("utf-8", "replace")
-    return ET.fromstring(re.sub(r"[^\t\n\r -\ufffd]", "?", text))
-
-
-def test_the_structure_is_what_mime4j_expects_of_its_mails(shared: Path) -> None:
-    agreed = Counter[str]()
-    differing: set[str] = set()
-    for path in expected_trees(shared):
-        mail = path.with_suffix(".eml")
-        if not mail.exists():
-            assert path.stem in WITHOUT_MAIL
-            continue
-        if shape(parse(mail.read_bytes()).root) == expected_shape(read_xml(path)):
-            agreed[path.parent.name] += 1
-        else:
-            differing.add(path.stem)
-    assert differing == set(DIFFERENCES)
-    assert agreed.total() == 76 - len(DIFFERENCES)
 
 
 def test_real_mail_has_few_defects(shared: Path) -> None:
