@@ -18,11 +18,9 @@ def addresses(number: int) -> str:
     return "".join(f"user{n}@a.example\n" for n in range(number))
 
 
-def reload(
-    staff: str, previous: Ruleset | None, text: str = FILE, *, force: bool = False
-) -> Ruleset:
+def reload(staff: str, previous: Ruleset | None, text: str = FILE) -> Ruleset:
     files = reader({NAME: text, "lists/staff.txt": staff})
-    return load(NAME, files, previous=previous, force=force)
+    return load(NAME, files, previous=previous)
 
 
 def entries(ruleset: Ruleset) -> int:
@@ -63,12 +61,6 @@ def test_a_list_from_another_file_is_another_list() -> None:
     text = FILE.replace("staff.txt", "new.txt")
     files = reader({NAME: text, "lists/new.txt": addresses(1)})
     assert entries(load(NAME, files, previous=first)) == 1
-
-
-def test_force_takes_a_list_that_shrank() -> None:
-    second = reload(addresses(1), reload(addresses(10), None), force=True)
-    assert entries(second) == 1
-    assert second.warnings == ()
 
 
 def test_the_share_is_a_key_of_the_list() -> None:

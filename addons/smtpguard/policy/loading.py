@@ -31,15 +31,14 @@ def load(
     read: Callable[[str], str],
     *,
     previous: Ruleset | None = None,
-    force: bool = False,
 ) -> Ruleset:
     """Load a rule file; raises ``RulesError`` with every problem found.
 
     ``read`` returns the text of a file by its name, bounds its length and raises
     OSError or ValueError (see ``files.read_file``). ``previous`` is what a reload
-    replaces: file lists that shrank too much keep its entries, unless ``force`` is set.
+    replaces: file lists that shrank too much keep its entries.
     """
-    ruleset, problems = _load(name, read, None if force else previous)
+    ruleset, problems = _load(name, read, previous)
     if ruleset is None:
         raise RulesError(problems)
     return ruleset
