@@ -1,9 +1,10 @@
 """Messages as trees of spans over the octets they came in; usable alone.
 
-``parse`` never raises and never copies: a message is read once, in linear time, within
-``Limits``, and what is wrong with it is a ``Defect``. ``strip``, ``lock``,
-``prepend_field`` and ``remove_field`` plan edits, ``apply`` carries them out, and every
-octet outside an edit stays as it was received. Knows no SMTP, no rules, no files.
+``parse`` never raises, and copies only what has to be decoded to be read: a message is
+read in linear time, within ``Limits``, and what is wrong with it is a ``Defect``.
+``strip``, ``lock``, ``prepend_field`` and ``remove_field`` plan edits, ``apply`` does
+them, and every octet outside an edit stays as it was received. Knows no SMTP, no rules,
+no files.
 """
 
 from smtpguard.mime.defects import Defect, Kind

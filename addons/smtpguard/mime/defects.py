@@ -22,7 +22,8 @@ class Kind(StrEnum):
     LIMIT_FIELDS = "limit-fields"
     """Fields after this offset were not read."""
     LIMIT_DECODED = "limit-decoded"
-    """An encoded message was not entered, because too much was decoded already."""
+    """An encoded message was not entered: too much was decoded already, or too many
+    lie in one another."""
     LIMIT_PARAMETERS = "limit-parameters"
     """A field has more parameters than are read."""
     LIMIT_NAMES = "limit-names"

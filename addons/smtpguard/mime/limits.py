@@ -48,10 +48,10 @@ class Limits:
     """Octets of each header section that are read for fields."""
     decoded: int = 50 * 1024 * 1024
     """Octets of encoded messages (base64 around message/rfc822) that are decoded to be
-    entered, in all: they are the only content the tree holds a copy of."""
+    entered, in all: the tree holds a copy of them."""
     readings: int = 16 * 1024 * 1024
-    """Octets of what else leaves hold for some reader, in all: each takes up to 0.3 us,
-    where a mail is made for that."""
+    """Octets of what else leaves hold for some reader, in all, which the tree holds as
+    well: each takes up to 0.3 us, where a mail is made for that."""
     fields: int = 20_000
     """Header fields in all: a flood of three-octet fields must not cost a hundred
     times its size in objects."""

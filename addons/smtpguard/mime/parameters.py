@@ -163,8 +163,9 @@ def variants(raw: bytes) -> tuple[bytes, ...]:
 def _segments(value: bytes, defects: dict[Kind, None]) -> list[bytes]:
     """Cut ``value`` at each ``;`` outside quotes and comments.
 
-    A quote or comment that never ends is ordinary text; so is any later one, because
-    it cannot end either. That keeps the time linear.
+    A quote or comment that never ends is ordinary text; so is any later one: a quote
+    cannot end either, and a comment is not looked for again. That keeps the time
+    linear.
     """
     segments: list[bytes] = []
     quotes = comments = True

@@ -4,14 +4,14 @@ Theory of operation. One pass from the first octet to the last. The parser keeps
 stack of open entities and a table of the boundaries they wait for; every line that
 begins with ``--`` is looked up in the table, and all entities above the one it belongs
 to end there. So a parent's delimiter ends its children, each octet is searched once
-whatever the nesting, and a line costs one look-up however many boundaries are open. A
-header section ends at its empty line or at a delimiter, whichever comes first.
+whatever the nesting, and a line is compared with the boundaries of the open entities
+alone, ``Limits.depth`` at most. A header section ends at its empty line or at a
+delimiter, whichever comes first.
 
-Nothing is copied or repaired, and nothing raises: what is wrong is a defect, and what
-lies behind a limit stays in the span of the part before it. What else a leaf holds for
-some reader (``innerparts``) is decoded, and read by a parser of its own. A
-boundary that two open multiparts share belongs to the outer one. Lines end as
-``header`` says.
+Nothing is repaired, and nothing raises: what is wrong is a defect, and what lies behind
+a limit stays in the span of the part before it. What else a leaf holds for some reader
+(``innerparts``) is decoded, and read by a parser of its own. A boundary that two open
+multiparts share belongs to the outer one. Lines end as ``header`` says.
 """
 
 from __future__ import annotations

@@ -94,7 +94,8 @@ class Edited:
         )
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the octets in order, at most ``CHUNK_OCTETS`` at a time."""
+        """Yield the octets in order: of the original at most ``CHUNK_OCTETS`` at a
+        time, insertions (notices, fields) as they are."""
         with memoryview(self.original) as view:
             for piece in self.pieces:
                 if isinstance(piece, bytes):

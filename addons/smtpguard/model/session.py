@@ -71,7 +71,7 @@ class SessionFacts:
     reverse_name: str = ""
     """Host of the reverse target, "" in transparent mode."""
     implicit_tls: bool = False
-    """The client speaks TLS from its first octet (port 465)."""
+    """The client speaks TLS from its first octet: by the policy, else on port 465."""
     upstream_implicit_tls: bool = False
     """The upstream speaks TLS from its first octet (port 465, ``reverse:tls``)."""
     loop: bool = False
@@ -84,7 +84,7 @@ class SessionFacts:
     esmtp: bool = False
     authenticated: bool = False
     policy: str = ""
-    """Name of the policy that was chosen at connect."""
+    """Name of the policy that was chosen last: at connect, after PROXY or XCLIENT."""
     client_leg: LegFacts = field(default_factory=LegFacts)
     upstream_leg: LegFacts = field(default_factory=LegFacts)
 

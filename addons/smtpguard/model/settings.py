@@ -79,7 +79,8 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one session; each has its reply in ``wire.replies``."""
+    """Bounds of one session and its messages. What is beyond has its reply in
+    ``wire.replies``, or is a defect of the message (``mime.defects``)."""
 
     command_line: int = 2048
     auth_line: int = 12288

@@ -1,8 +1,8 @@
 """The rule language: YAML in, decisions out (contract 5).
 
 ``load`` reads a rule file into a frozen ``Ruleset``; ``Ruleset.choose`` picks the
-``Policy`` of a session; the policy judges HELO, MAIL, RCPT and each part. Pure: files
-come through a function, time and every other fact as values.
+``Policy`` of a session; the policy judges HELO, MAIL, RCPT and each part. Pure but
+for ``files``: files come through a function, time and every other fact as values.
 """
 
 from smtpguard.policy.facts import MessageFacts, PartFacts

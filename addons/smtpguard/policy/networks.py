@@ -58,7 +58,7 @@ def _unmapped(network: Network) -> Network:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSet:
-    """Networks by (bits to shift away, version); values are what remains."""
+    """Networks by (version, bits to shift away); the third is what remains of each."""
 
     by_prefix: tuple[tuple[int, int, frozenset[int]], ...]
 

@@ -1,7 +1,7 @@
 """One policy: how it answers each question of a session.
 
-Pure: asking changes nothing. An empty list has nothing to say, which is allow;
-``rcpt_to`` is never empty (closed by default).
+Pure: asking changes nothing but what ``MessageFacts`` keeps of it. An empty list has
+nothing to say, which is allow; ``rcpt_to`` is never empty (closed by default).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``smtpguard replay``: files of recorded sessions through one set of rules.
 
-The command line and the tests use this and nothing else. A file that cannot be read at
-all raises ReplayError; one session of several that cannot be replayed has a result that
+The command line uses this and nothing else. A file that cannot be read at all raises
+ReplayError or OSError; one session of several that cannot be replayed has a result that
 says so.
 """
 

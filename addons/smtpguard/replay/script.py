@@ -18,8 +18,8 @@ One line each, in the order in which things happen::
     == [wait 31] / [stop]              so many seconds pass / the process is to end
 
 ``C`` and ``S`` are inputs, ``c`` and ``s`` are expectations. A line ends in CRLF unless
-it ends in a backslash (no end at all); ``\r``, ``\n``, ``\0``, ``\xNN`` and ``\\`` are
-escapes. A trailing ``...`` in an expectation matches any rest.
+it ends in a backslash (no end at all); ``\r``, ``\n``, ``\t``, ``\0``, ``\xNN`` and
+``\\`` are escapes. A trailing ``...`` in an expectation matches any rest.
 
 Header lines are for whoever plays the script, and mean nothing to the others. ``name:``
 (host of the reverse target) is read by ``scriptfile`` too; ``only: memory: REASON``

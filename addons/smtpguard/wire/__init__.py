@@ -1,8 +1,10 @@
 """SMTP grammar and framing without input or output: octets in, values out.
 
-Every reader keeps one contract: it returns a value, or None where octets are missing,
-or raises ``ProtocolError`` with the reply to give. Any split of the same octets gives
-the same values. Usable alone; knows no session, no rules, no sockets, no clock.
+Whatever reads a peer keeps one contract: it returns a value, or None where octets are
+missing (of a message: whether it has ended), or raises ``ProtocolError`` with the reply
+to give. Any split of the same octets gives the same values. What reads a text that is
+whole, as of a rule file, raises ValueError. Usable alone; knows no session, no rules,
+no sockets, no clock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Paths and mailboxes of the envelope (RFC 5321 4.1.2, 4.1.3, RFC 6531 3.3).
 
 Owns the grammar of ``MAIL FROM:<...>`` and ``RCPT TO:<...>`` up to the split into
-parameters, and the one normal form in which domains are compared. What does not parse
+parameters; that of domains and their normal form is in ``domain``. What does not parse
 is refused here, so a rule never sees an address that the next server reads otherwise.
 ``%`` and ``!`` are ordinary characters of a local part. Knows no capabilities: what a
 parameter may hold is told by ``parameters``.
