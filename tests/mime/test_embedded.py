@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import binascii
 import random
+import re
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smtpguard.mime.embedded import (
     MAX_FILES,
@@ -182,3 +185,32 @@ def test_time_grows_with_the_text_alone(unit: bytes) -> None:
 
     small, large = seconds(4000), seconds(32_000)
     assert large < max(small, 0.002) * 24
+
+
+def uu_line(line: bytes) -> bytes:
+    """Decode as much of a line as its first character promises, six bits of each."""
+    if not 32 <= line[0] <= 96:
+        return b""
+    size = (line[0] - 32) & 63
+    body = line[1 : 1 + (size + 2) // 3 * 4].ljust((size + 2) // 3 * 4)
+    bits = "".join(f"{(one - 32) & 63:06b}" for one in body)
+    return bytes(int(bits[at : at + 8], 2) for at in range(0, size * 8, 8))
+
+
+@given(st.lists(st.sampled_from(b"!#&M\r\n `A_z\x00\xff"), max_size=60).map(bytes))
+def test_each_line_is_as_long_as_it_says(text: bytes) -> None:
+    lines = filter(None, re.split(rb"[\r\n]", text))
+    assert decode_uu(text) == b"".join(map(uu_line, lines))
+
+
+@given(st.binary(max_size=60))
+def test_what_yenc_escapes_is_found_again(content: bytes) -> None:
+    raw = bytes((one + 42) % 256 for one in content)
+    text = b"".join(
+        b"=" + bytes([(one + 64) % 256]) if one in b"\0\r\n=" else bytes([one])
+        for one in raw
+    )
+    head = b"=ybegin line=128 size=%d name=a.exe\r\n" % len(content)
+    (file,) = embedded_files(head + text + b"\r\n=yend size=1\r\n", MANY)
+    assert file is not None
+    assert file.content == content

@@ -29,13 +29,18 @@ _BEGIN = re.compile(
     rb"|(?P<hqx>\(This file must be converted with BinHex[^\r\n]{0,80}))\r?$",
     re.MULTILINE,
 )
+_UU_BITS = bytes(32 + ((octet - 32) & 63) for octet in range(256))
+_LINE = re.compile(rb"[^\r\n]+")
 _UU_END = re.compile(rb"^end[ \t]*\r?$", re.MULTILINE)
 _UU64_END = re.compile(rb"^====[ \t]*\r?$", re.MULTILINE)
 _Y_END = re.compile(rb"^=yend\b[^\r\n]*\r?$", re.MULTILINE)
 _Y_PART = re.compile(rb"\r?\n=ypart [^\r\n]*(?=\r?\n)")
 _Y_NAME = re.compile(rb"\bname=([^\r\n]*)")
-_Y_ESCAPED = re.compile(rb"=(.)", re.DOTALL)
+_Y_ESCAPED = re.compile(rb"=.", re.DOTALL)
 _Y_TABLE = bytes((octet - 42) % 256 for octet in range(256))
+_Y_UNESCAPED = {
+    bytes([ord("="), octet]): bytes([(octet - 64) % 256]) for octet in range(256)
+}
 _HQX = re.compile(rb"\r?\n[ \t\r\n]*:([^:]*):?")
 _HQX_ALPHABET = b"!\"#$%&'()*+,-012345689@ABCDEFGHIJKLMNPQRSTUVXYZ[`abcdefhijklmpqr"
 _BASE64_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -80,7 +85,7 @@ def embedded_files(text: bytes, limit: int) -> Iterator[Embedded | None]:
 
 def decode_uu(lines: bytes) -> bytes:
     """Return uuencoded lines decoded; lines that are none are skipped."""
-    return b"".join(map(_uu_line, lines.splitlines()))
+    return b"".join(_uu_line(found[0]) for found in _LINE.finditer(lines))
 
 
 def decode_binhex(text: bytes, limit: int) -> tuple[str, bytes]:
@@ -129,21 +134,26 @@ def _text(octets: bytes) -> str:
 
 
 def _uu_line(line: bytes) -> bytes:
-    if not line or not 32 <= line[0] <= 96:
+    if not 32 <= line[0] <= 96:
         return b""
-    size = (line[0] - 32) & 63
-    # As long as its length says, whatever blanks were lost at its end.
-    wanted = (size + 2) // 3 * 4
-    body = line[1 : 1 + wanted].ljust(wanted)
     try:
-        return binascii.a2b_uu(line[:1] + body)
+        return binascii.a2b_uu(line)
     except binascii.Error:
-        return b""
+        return _odd_uu_line(line)
+
+
+def _odd_uu_line(line: bytes) -> bytes:
+    """Decode a line as those do who look at six bits of each character, and at nothing
+    behind as many as its length wants: what fills the last group, and what follows."""
+    size = (line[0] - 32) & 63
+    groups = (size + 2) // 3
+    body = line[1 : 1 + groups * 4].translate(_UU_BITS)
+    return binascii.a2b_uu(bytes([32 + groups * 3]) + body)[:size]
 
 
 def _decode_yenc(body: bytes) -> bytes:
     joined = _Y_PART.sub(b"", body, count=1).translate(None, b"\r\n")
-    plain = _Y_ESCAPED.sub(lambda found: bytes([(found[1][0] - 64) % 256]), joined)
+    plain = _Y_ESCAPED.sub(lambda found: _Y_UNESCAPED[found[0]], joined)
     return plain.translate(_Y_TABLE)
 
 
