@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import binascii
 import quopri
+import re
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from smtpguard.mime import Span
 from smtpguard.mime.transferencoding import (
+    ALPHABET,
     base64_pieces,
     decode,
     decode_base64,
@@ -112,6 +114,29 @@ def test_what_the_standard_library_encodes_is_decoded(content: bytes) -> None:
 def test_decoding_never_raises(text: bytes) -> None:
     for encoding in ("base64", "quoted-printable"):
         assert isinstance(decoded(encoding, text), bytes)
+
+
+def octet_of(group: bytes) -> bytes:
+    """Decode up to four characters by shifting their six bits together."""
+    bits = "".join(f"{ALPHABET.index(one):06b}" for one in group)
+    whole = len(bits) // 8 * 8
+    return bytes(int(bits[at : at + 8], 2) for at in range(0, whole, 8))
+
+
+@given(st.lists(st.sampled_from(b"AQz/+09==="), max_size=60).map(bytes))
+def test_padding_ends_a_group_and_decoding_goes_on(text: bytes) -> None:
+    runs = text.split(b"=")
+    groups = [run[at : at + 4] for run in runs for at in range(0, len(run), 4)]
+    assert decode_base64(text) == b"".join(map(octet_of, groups))
+
+
+@given(st.lists(st.sampled_from([b" ", b"\t", b"x", b"\r", b"\n", b"\r\n"])))
+def test_only_blanks_at_the_end_of_a_line_go(pieces: list[bytes]) -> None:
+    text = b"".join(pieces)
+    lines = re.split(rb"(\r?\n)", text)
+    # What ends with the text is not known to end a line.
+    expected = [line.rstrip(b" \t") for line in lines[:-1]] + lines[-1:]
+    assert decoded("quoted-printable", text) == b"".join(expected)
 
 
 @given(st.binary(max_size=300))

@@ -74,9 +74,11 @@ def read_claims(
 ) -> Claims:
     """Read the ``Content-*`` fields; ``default_type`` counts where no type is given."""
     notes = _Notes(defects, part)
+    # Most fields are about something else, and each is compared several times.
+    fields = tuple(one for one in fields if one.name[:8].lower() == "content-")
     types = _structured(fields, "content-type", notes)
     dispositions = _structured(fields, "content-disposition", notes)
-    if len({_without_case(field) for field, _ in types}) > 1:
+    if len(types) > 1 and len({_without_case(field) for field, _ in types}) > 1:
         notes.add(Kind.DUPLICATE_CONTENT_TYPE, types[1][0])
     if len(dispositions) > 1:
         notes.add(Kind.DUPLICATE_DISPOSITION, dispositions[1][0])
@@ -156,11 +158,12 @@ def _transfer_encoding(fields: tuple[Field, ...], notes: _Notes) -> str:
     found = [f for f in fields if f.is_named("content-transfer-encoding")]
     if not found:
         return "7bit"
-    first = parse_structured(found[0].raw_value)
-    encoding, *others = (
-        parse_structured(field.raw_value).token.decode("latin-1").lower()
-        for field in found
-    )
+    plain = found[0].raw_value.decode("latin-1").lower()
+    if plain in KNOWN and len(found) == 1:
+        return plain
+    read = [parse_structured(field.raw_value) for field in found]
+    first = read[0]
+    encoding, *others = (one.token.decode("latin-1").lower() for one in read)
     if len({"" if one in IDENTITY else one for one in (encoding, *others)}) > 1:
         notes.add(Kind.DUPLICATE_TRANSFER_ENCODING, found[1])
     if encoding not in KNOWN or first.parameters or first.defects:

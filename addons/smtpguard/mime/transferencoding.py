@@ -36,6 +36,7 @@ _BAD_LINE_STARTS = (b"--", b"From ", b".")
 # The look-behind keeps a long run of blanks linear: only its first octet can begin a
 # match.
 _TRAILING_BLANKS = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n)")
+_BLANK_ENDS = (b" \r\n", b" \n", b"\t\r\n", b"\t\n")
 _EQUALS_BARE_CR = re.compile(rb"=(?=\r(?!\n))")
 
 
@@ -78,14 +79,15 @@ def _decode_quads(kept: bytes) -> tuple[bytes, bytes]:
     """
     *ended, open_run = kept.split(b"=")
     whole = len(open_run) // QUAD * QUAD
-    pieces = [_decode_run(run) for run in ended if len(run) > 1]
+    # In one call each: a mail may be nothing but padding, millions of times. The last
+    # of one character more than whole groups holds less than an octet.
+    pieces = [
+        binascii.a2b_base64(run + b"==" if len(run) % QUAD != 1 else run[:-1])
+        for run in ended
+        if len(run) > 1
+    ]
     pieces.append(binascii.a2b_base64(open_run[:whole]))
     return b"".join(pieces), open_run[whole:]
-
-
-def _decode_run(run: bytes) -> bytes:
-    whole = len(run) // QUAD * QUAD
-    return binascii.a2b_base64(run[:whole]) + decode_rest(run[whole:])
 
 
 def decode_rest(rest: bytes) -> bytes:
@@ -119,7 +121,8 @@ def _safe_cut(text: bytes) -> int:
 def decode_quoted_printable(text: bytes) -> bytes:
     """Return ``text`` decoded, whatever it is."""
     # RFC 2045 6.7 (3): blanks at the end of a line were added on the way.
-    text = _TRAILING_BLANKS.sub(b"", text)
+    if any(end in text for end in _BLANK_ENDS):  # a hundred times as quick
+        text = _TRAILING_BLANKS.sub(b"", text)
     if b"=\r" in text:
         # binascii drops everything from "=" CR up to the next LF.
         text = _EQUALS_BARE_CR.sub(b"=3D", text)
