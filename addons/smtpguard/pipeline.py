@@ -37,6 +37,7 @@ from smtpguard.mime import (
 )
 from smtpguard.model.decision import Action, Decision, TraceStep, most_severe
 from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.policy.actions import EDITING
 from smtpguard.policy.facts import FieldFacts, MessageFacts, PartFacts
 from smtpguard.receivedfield import received_value
 from smtpguard.reporting import report, trace
@@ -246,16 +247,17 @@ class TransactionJudge:
         worst, message = said.worst(), said.message
         if worst.action.severity < Action.STRIP.severity:
             return (), worst
-        handling = self.policy.handling
-        pipeline = self.pipeline
-        locker = Locker(pipeline.clock(), pipeline.random, pipeline.spool)
-        editor = Editor(message, handling, identifier, locker)
         fields = [
             remove_field(message, field)
             for field, decision in said.fields
             if decision.action is Action.STRIP
         ]
         fields += rewritten_fields(message, envelope)
+        if worst.action not in EDITING and not fields:
+            return (), worst
+        pipeline = self.pipeline
+        locker = Locker(pipeline.clock(), pipeline.random, pipeline.spool)
+        editor = Editor(message, self.policy.handling, identifier, locker)
         edits_signed = is_covered(message, [edit.span for edit in fields])
         refused = editor.refusal(said.parts, said.looks, edits_fields=edits_signed)
         if refused is not None:

@@ -6,7 +6,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from smtpguard.mime import outline, outline_defects
-from smtpguard.model.decision import TraceStep
 
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from smtpguard.looking import Look
     from smtpguard.mime import Message
     from smtpguard.model.contents import Entry
-    from smtpguard.model.decision import Decision
+    from smtpguard.model.decision import Decision, TraceStep
 
 
 MAX_TRACE = 2000
@@ -36,10 +35,8 @@ def trace(
     paths = list(decisions)
     if sum(len(decision.trace) for decision in decisions.values()) > MAX_TRACE:
         paths.sort(key=lambda path: decisions[path] is not worst)
-    of_parts = ((path, step) for path in paths for step in decisions[path].trace)
-    for path, step in islice(of_parts, MAX_TRACE - len(steps)):
-        # Many times a mail, and ``replace`` takes several times as long.
-        yield TraceStep(step.rule, step.matched, step.reason, step.place, path)
+    of_parts = (step for path in paths for step in decisions[path].trace)
+    yield from islice(of_parts, MAX_TRACE - len(steps))
 
 
 def report(

@@ -64,12 +64,15 @@ def evaluate[S](
     shown: str,
     facts: Facts,
     domains: tuple[str, ...],
+    *,
+    part: str = "",
 ) -> Ruling[S]:
-    """Ask rules in order about a subject, which traces call ``shown``."""
+    """Ask rules in order about a subject, which traces call ``shown``; ``part`` is the
+    path of the part that it is, if it is one."""
     trace: list[TraceStep] = []
     for rule in rules:
         applies, reason = apply(rule, subject, shown, facts, domains)
-        trace.append(rule.step(applies, reason))
+        trace.append(rule.step(applies, reason, part))
         if applies is Truth.YES:
             return Ruling(rule.action, rule, known=True, trace=tuple(trace))
         if applies is Truth.UNKNOWN and rule.on_unknown is not None:

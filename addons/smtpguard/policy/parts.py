@@ -7,7 +7,7 @@ such a fact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from smtpguard.model.contents import Fact
@@ -77,16 +77,17 @@ class FilePatterns:
     """Of which one must hold; none asks for nothing."""
     places: frozenset[Place] = frozenset({"message"})
     autodetect: bool = True
+    text: str = field(init=False, compare=False)
+    """What is asked, for traces; made once, since each part asks for it."""
 
-    @property
-    def text(self) -> str:
-        """What is asked, for traces."""
+    def __post_init__(self) -> None:
+        """Word what is asked."""
         words = [self.patterns.text]
         if self.facts:
             words.append(listed(sorted(self.facts)))
         if "archives" in self.places:
             words.append("inside archives" if len(self.places) == 1 else "anywhere")
-        return ", ".join(words)
+        object.__setattr__(self, "text", ", ".join(words))
 
     @property
     def is_everything(self) -> bool:
@@ -114,7 +115,7 @@ class FilePatterns:
         """Return the first file that matches, the part itself before its entries."""
         if "message" in self.places and self._holds(subject.part):
             return subject.part
-        if "archives" in self.places:
+        if subject.entries and "archives" in self.places:
             return next((one for one in subject.entries if self._holds(one)), None)
         return None
 

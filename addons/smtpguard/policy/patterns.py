@@ -101,7 +101,10 @@ class TextTest:
             or folded in self.exact
             or folded.endswith(self.endings)
             or folded.startswith(self.beginnings)
-            or any(regex.matches(folded) for regex in self.regexes)
+            or (
+                bool(self.regexes)
+                and any(regex.matches(folded) for regex in self.regexes)
+            )
         )
 
 

@@ -178,7 +178,10 @@ class Policy:
         for rules, seen in ((self.content_types, by_type), (self.filenames, by_name)):
             if rules:
                 subject = seen(part)
-                decision, facts = self._ask(rules, subject, subject.part.label, message)
+                label = subject.part.label
+                decision, facts = self._ask(
+                    rules, subject, label, message, part=part.path
+                )
                 decisions.append(decision)
                 spoken |= facts
         goes = any(decision.action in EDITING for decision in decisions)
@@ -231,6 +234,8 @@ class Policy:
         subject: S,
         label: str,
         message: MessageFacts,
+        *,
+        part: str = "",
     ) -> tuple[Decision, frozenset[Fact]]:
         """Ask one list, once for each class of recipients; the most severe wins.
 
@@ -248,7 +253,7 @@ class Policy:
                 message.size,
                 message.now,
             )
-            ruling = evaluate(rules, subject, label, facts, self.domains)
+            ruling = evaluate(rules, subject, label, facts, self.domains, part=part)
             is_deny = ruling.action is Action.DENY
             decision = ruling.decision(MESSAGE_DENIED if is_deny else TRY_LATER)
             rulings.append((decision, _asked_for(ruling)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from smtpguard.model.decision import Action, TraceStep
@@ -99,10 +100,16 @@ class Rule[S]:
         """Whether it matches whatever it is asked."""
         return self.is_unconditional and self.match.is_everything
 
-    def step(self, matched: Truth, reason: str) -> TraceStep:
-        """Return the trace of having tried this rule."""
-        name = f"{shown(self.name)}: " if self.name else ""
-        return TraceStep(self.id, matched.value, f"{name}{reason}", self.place)
+    def step(self, matched: Truth, reason: str, part: str = "") -> TraceStep:
+        """Return the trace of having tried this rule, on a part of that path."""
+        text = _prefix(self.name) + reason
+        return TraceStep(self.id, matched.value, text, self.place, part)
+
+
+@lru_cache(maxsize=1024)
+def _prefix(name: str) -> str:
+    """Return what stands before the reasons of a rule, which each part asks for."""
+    return f"{shown(name)}: " if name else ""
 
 
 type AddressRule = Rule[Subject]

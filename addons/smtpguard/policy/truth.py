@@ -24,7 +24,9 @@ class Truth(Enum):
     @classmethod
     def of(cls, fact: bool | None) -> Truth:  # noqa: FBT001 - the value itself
         """Return the truth of a fact; None is not known."""
-        return cls(fact)
+        if fact is None:
+            return cls.UNKNOWN
+        return cls.YES if fact else cls.NO
 
     def negate(self) -> Truth:
         """Turn yes and no around; what is not known stays so."""
