@@ -69,6 +69,7 @@ _READERS = {
     RAR: look_at_rar,
 }
 
+_NOTHING = Contents()
 _ENCRYPTED_CLAIMS = frozenset({"multipart/encrypted", "application/pgp-encrypted"})
 _SIGNED_CLAIMS = frozenset(
     {
@@ -157,7 +158,7 @@ def _by_name(names: tuple[str, ...], claimed: str, *, is_known: bool) -> Content
     if not kind and not is_known:
         kind = type_by_claim(claimed)
     if not kind:
-        return Contents()
+        return _NOTHING
     return Contents("" if is_known else kind, frozenset({Fact.EXECUTABLE}))
 
 
@@ -191,4 +192,4 @@ def _by_claim(claimed: str, looks: list[Contents]) -> Contents:
         # A mail reader will try its keys on it, and we cannot say what comes out.
         finding = Finding("not-inspectable", "claims to be S/MIME and is none")
         return Contents(facts=frozenset({Fact.ENCRYPTED}), findings=(finding,))
-    return Contents()
+    return _NOTHING

@@ -43,6 +43,7 @@ _SIGNED_AS = frozenset({0, 1, 2, *range(0x10, 0x14), 0x18, 0x19, 0x1F, 0x20, 0x2
 _UNPACKERS = {1: -zlib.MAX_WBITS, 2: zlib.MAX_WBITS}
 """ZIP and ZLIB (9.4); bzip2 is not unpacked."""
 
+_NOTHING = Contents()
 _IS_ENCRYPTED = Contents(MESSAGE, frozenset({Fact.ENCRYPTED}))
 _IS_SIGNED = Contents(SIGNATURE, frozenset({Fact.SIGNED}))
 
@@ -50,7 +51,7 @@ _IS_SIGNED = Contents(SIGNATURE, frozenset({Fact.SIGNED}))
 def look_at_armor(octets: Octets) -> Contents:
     """Return facts of all armor in a text; a type if the text begins with it."""
     if octets.find(_ARMOR_BEGINS) < 0:
-        return Contents()  # forty times as quick as the expression
+        return _NOTHING  # forty times as quick as the expression
     detected = ""
     facts: set[Fact] = set()
     findings: tuple[Finding, ...] = ()

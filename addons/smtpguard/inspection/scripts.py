@@ -65,6 +65,8 @@ _OPENINGS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"\s*\[Desktop Entry\]\s*\n"), "application/x-desktop"),
 )
+_UNTAGGED = re.compile(r"\s*(?:\[D|W|R)")
+"""How those begin that are no elements."""
 _SEARCHED = frozenset({"application/hta"})
 """Types whose opening may stand anywhere in the text."""
 
@@ -142,7 +144,8 @@ def type_by_content(text: str) -> str:
         if program == "env" and found[2]:
             program = found[2]
         return _INTERPRETERS.get(program.rstrip("0123456789."), "text/x-shellscript")
-    for pattern, kind in _OPENINGS:
+    has_tags = "<" in text
+    for pattern, kind in _OPENINGS if has_tags or _UNTAGGED.match(text) else ():
         search = pattern.search if kind in _SEARCHED else pattern.match
         if search(text):
             return kind
