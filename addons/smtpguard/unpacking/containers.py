@@ -33,6 +33,7 @@ _COMPRESSED = (
     (b"\x89LZO\0\r\n\x1a\n", "lzop"),
     (b"\xed\xab\xee\xdb", "rpm"),
 )
+_COMPRESSED_SIGNS = tuple(magic for magic, _ in _COMPRESSED)
 _BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
 _ZSTD_SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
 _LZMA = re.compile(rb"[\x00-\xe0]\0[\0-\xff]{3}(?:\xff{8}|.{4}\0{4})\0", re.DOTALL)
@@ -141,7 +142,7 @@ def volume_descriptors(octets: bytes) -> list[bytes]:
 
 
 def _compression(octets: bytes) -> str:
-    for magic, name in _COMPRESSED:
+    for magic, name in _COMPRESSED if octets.startswith(_COMPRESSED_SIGNS) else ():
         if octets.startswith(magic) and (name != "bzip2" or _BZIP2.match(octets)):
             return name
     if _ZSTD_SKIPPED.match(octets):
