@@ -14,7 +14,7 @@ import pytest
 
 from smtpguard import looking
 from smtpguard.errors import InspectorError
-from smtpguard.looking import MAX_ENTRIES, Look, Looker, TakesLong
+from smtpguard.looking import MAX_ENTRIES, MAX_OCTETS, Look, Looker, TakesLong
 from smtpguard.mime import parse
 from smtpguard.model.contents import Contents, Entry, Fact, Finding
 from tests.judging import NOON, TEXT_PART, attachment, forwarded, lines, mixed
@@ -133,18 +133,39 @@ def test_the_time_is_for_the_whole_message() -> None:
 
     class Slow(Prepared):
         def look(self, *asked: object) -> Contents:
-            now[0] += timedelta(seconds=40)
+            now[0] += timedelta(seconds=15)
             return super().look(*asked)  # type: ignore[arg-type]
 
     inspector = Slow(Contents("application/zip"))
     found = looks(mixed(ZIPPED, ZIPPED, ZIPPED), inspector, clock=lambda: now[0])
-    assert [asked[3] for asked in inspector.asked] == [60.0, 20.0]
+    assert [asked[3] for asked in inspector.asked] == [20.0, 5.0]
     assert kinds(found["1.3"]) == ["limit-seconds"]
     assert [Fact.LIMIT in found[f"1.{n}"].facts for n in (1, 2, 3)] == [
         False,
         False,
         True,
     ]
+
+
+def test_the_octets_of_a_whole_message_are_bounded() -> None:
+    """What was not read to its end costs nothing, whatever it claims."""
+    half = Entry("a", ("a",), MAX_OCTETS // 2, sha256="ab" * 32)
+    locked = Entry("b", ("b",), 1 << 60, facts=frozenset({Fact.ENCRYPTED}))
+    inspector = Prepared(Contents("application/zip", entries=(half, locked)))
+    found = looks(mixed(*[ZIPPED] * 4), inspector)
+    assert len(inspector.asked) == 2
+    told = [kinds(found[f"1.{n}"]) for n in (1, 2, 3, 4)]
+    assert told == [[], [], ["limit-octets"], ["limit-octets"]]
+    assert Fact.LIMIT in found["1.4"].facts
+    assert found["1.4"].contents.detected == "application/zip"
+
+
+def test_what_is_not_known_of_a_content_that_broke_its_reader_is_found_here() -> None:
+    broken = Contents(facts=frozenset({Fact.LIMIT}), findings=(Finding("crashed"),))
+    look = looks(mixed(ZIPPED), Prepared(broken))["1.1"]
+    assert look.contents.detected == "application/zip"
+    assert look.facts >= {Fact.LIMIT, Fact.ARCHIVE}
+    assert kinds(look) == ["crashed"]
 
 
 def test_the_entries_of_a_whole_message_are_bounded() -> None:

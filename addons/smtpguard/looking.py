@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from smtpguard.model.contents import Doubt
 
 
-LOOK_SECONDS = 60.0
-"""For all containers of one message: a part of the 240 s until the verdict."""
+LOOK_SECONDS = 20.0
+"""For all containers of one message: of 240 s until the verdict, which others wait for
+as well. The slowest compression expands what one container may hold in half of it."""
 MAX_ENTRIES = 10_000
 """Of all containers of one message: each is put before every rule."""
+MAX_OCTETS = 512 << 20
+"""Expanded, of all containers of one message: twice what one may hold. A thousand parts
+with one each, none of which is too large, would be 250 GiB."""
 _IN_DOUBT: dict[Doubt, Fact] = {
     "limit": Fact.LIMIT,
     "ambiguous": Fact.AMBIGUOUS,
@@ -102,6 +106,7 @@ class Looker:
         self._clock = clock
         self._until = clock() + timedelta(seconds=LOOK_SECONDS)
         self._entries = MAX_ENTRIES
+        self._octets = MAX_OCTETS
 
     def looks(self, message: Message) -> dict[str, Look]:
         """Return what is known of each candidate, by path.
@@ -154,23 +159,37 @@ class Looker:
     def _contents(
         self, octets: bytes, names: tuple[str, ...], claimed: str
     ) -> Contents:
-        contents = detect(octets, names, claimed)
         if not self._enters or not containers(octets):
-            return contents
+            return detect(octets, names, claimed)
         if self._at_once:
             raise TakesLong
+        if limit := self._limit():
+            return _not_entered(detect(octets, names, claimed), limit)
+        assert self._inspector is not None
         left = (self._until - self._clock()).total_seconds()
-        if self._inspector is None or left <= 0 or self._entries <= 0:
-            return _not_entered(contents, left, self._entries)
         contents = self._inspector.look(octets, names, claimed, left)
         for finding in contents.findings:
             if finding.kind in _OURS:
                 raise InspectorError(f"{finding.kind}: {finding.detail}")
+        if not contents.detected:
+            # Whoever looked has failed, or knows no such type; we may know it still.
+            contents = _joined(detect(octets, names, claimed), contents)
         entries = contents.entries[: self._entries]
         self._entries -= len(entries)
+        self._octets -= sum(entry.size for entry in entries if entry.sha256)
         if len(entries) == len(contents.entries):
             return contents
-        return _not_entered(replace(contents, entries=entries), left, 0)
+        return _not_entered(replace(contents, entries=entries), "limit-entries")
+
+    def _limit(self) -> str:
+        """Return why no further container is entered, "" if one may be."""
+        if self._inspector is None:
+            return "not-inspectable"
+        if self._clock() >= self._until:
+            return "limit-seconds"
+        if self._entries <= 0:
+            return "limit-entries"
+        return "limit-octets" if self._octets <= 0 else ""
 
 
 def doubts(defects: Sequence[Defect]) -> Iterator[tuple[Doubt, str]]:
@@ -194,16 +213,19 @@ def _doubts_inside(contents: Contents, path: str) -> Iterator[tuple[Doubt, str]]
             yield doubt, f"{kinds or fact} in the content of part {path}"
 
 
-def _not_entered(contents: Contents, left: float, entries: int) -> Contents:
-    kind = "not-inspectable"
-    if left <= 0:
-        kind = "limit-seconds"
-    elif entries <= 0:
-        kind = "limit-entries"
+def _not_entered(contents: Contents, kind: str) -> Contents:
+    return _joined(
+        contents, Contents("", frozenset({Fact.LIMIT}), (), (Finding(kind),))
+    )
+
+
+def _joined(contents: Contents, more: Contents) -> Contents:
+    """Return contents with the facts, entries and findings of others."""
     return replace(
         contents,
-        facts=contents.facts | {Fact.LIMIT},
-        findings=(*contents.findings, Finding(kind)),
+        facts=contents.facts | more.facts,
+        entries=contents.entries + more.entries,
+        findings=tuple(dict.fromkeys(contents.findings + more.findings)),
     )
 
 
