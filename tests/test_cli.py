@@ -297,7 +297,7 @@ def test_inspect_tells_one_line_a_message(
     reply = "550 5.7.1 Message refused by policy (id inspect)"
     assert capsys.readouterr().out.splitlines() == [
         f"{mails}/1.eml  relayed",
-        f"{mails}/2.eml  modified  filenames:1 strip  1.2 tool.exe",
+        f"{mails}/2.eml  modified  filenames:1 strip  1.2 tool.exe stripped",
         f"{mails}/3.eml  rejected  filenames:2 deny  {reply}",
     ]
 

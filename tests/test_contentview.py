@@ -13,6 +13,7 @@ from mitmproxy.contentviews import Metadata
 from mitmproxy.test import taddons, tflow
 
 from smtpguard.contentview import (
+    MAX_ENTRIES,
     MAX_LINE,
     MAX_TEXT,
     MAX_TRANSACTIONS,
@@ -213,6 +214,62 @@ def test_a_mail_shows_what_the_rules_decided_about_its_parts() -> None:
     text = mail_text(session(Rules(verdict=verdict), body=MIXED).quit())
     assert '"a.zip"  -> strip by filenames:3' in text
     assert text.count("->") == 1
+
+
+def judged_text(*others: str, **known: Any) -> str:
+    """Return the view of MIXED where this is known of its zip, or of ``others``."""
+    parts = outline(parse(MIXED + b"\r\n"))
+    for part in parts:
+        if part["path"] in (others or ("1.2",)):
+            part.update(rule="filenames:3", action="lock", **known)
+    verdict = Disposition(Outcome.RELAYED, report={"parts": parts})
+    return mail_text(session(Rules(verdict=verdict), body=MIXED).quit())
+
+
+def entry(name: str, **known: Any) -> dict[str, Any]:
+    return {"name": name, "type": None, "size": 5, "facts": [], **known}
+
+
+def test_a_part_shows_its_type_by_content_where_it_is_another_one() -> None:
+    text = judged_text("1.1", "1.2", detected="application/zip")
+    assert "  1.1  text/plain  (content: application/zip)  4 octets" in text
+    assert "  1.2  application/zip  2 octets" in text
+    assert "(content" not in judged_text(detected=None)
+
+
+def test_a_part_shows_its_facts_and_what_became_of_it() -> None:
+    text = judged_text(facts=["archive", "encrypted"])
+    assert '  "a.zip"  archive  encrypted  -> lock by filenames:3\n' in text
+
+
+def test_an_archive_shows_the_files_in_it_each_on_its_line() -> None:
+    entries = [
+        entry("in.zip!x.exe", type="application/x-dosexec", facts=["executable"]),
+        entry("a\nb\u202e.txt"),
+    ]
+    lines = judged_text(entries=entries).splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("  1.2"))
+    assert lines[at + 1 : at + 4] == [
+        '      "in.zip!x.exe"  application/x-dosexec  5 octets  executable',
+        '      "a\\nb\\u202e.txt"  unknown type  5 octets',
+        "",
+    ]
+
+
+@pytest.mark.parametrize("more", [0, 1, 490])
+def test_of_many_files_the_first_are_shown_and_the_others_counted(more: int) -> None:
+    entries = [entry(f"{n}.txt") for n in range(MAX_ENTRIES + more)]
+    text = judged_text(entries=entries)
+    assert text.count('      "') == MAX_ENTRIES
+    assert f'"{MAX_ENTRIES - 1}.txt"' in text
+    assert (f"    ... {more} more\n" in text) == bool(more)
+
+
+@pytest.mark.parametrize("entries", [None, {}, [None, []], "text", [{}]], ids=str)
+def test_damaged_files_in_a_record_hide_no_part(entries: object) -> None:
+    text = judged_text(entries=entries, detected=[entries], facts=entries)
+    assert "  1.2  application/zip  " in text
+    assert "-> lock by filenames:3" in text
 
 
 def test_a_mail_shows_what_was_sent_instead() -> None:

@@ -5,11 +5,11 @@ import json
 import resource
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from smtpguard.inspected import Inspected
+from smtpguard.inspected import MAX_EDITS, Inspected
 from smtpguard.model.decision import Action, TraceStep
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.wire import replies
@@ -144,7 +144,12 @@ def test_trace_is_told_on_request() -> None:
 
 
 def test_line_tells_file_outcome_rule_and_parts() -> None:
-    assert after("strip").line() == ("a.eml  modified  filenames:1 strip  1.2 tool.exe")
+    assert after("strip").line() == (
+        "a.eml  modified  filenames:1 strip  1.2 tool.exe stripped"
+    )
+    assert after("lock").line() == (
+        "a.eml  modified  filenames:1 lock  1.2 tool.exe locked"
+    )
     assert after("deny").line() == (
         "a.eml  rejected  filenames:1 deny  "
         "550 5.7.1 Message refused by policy (id 5f3a.2)"
@@ -239,21 +244,58 @@ def test_the_same_message_has_the_same_name_again(tmp_path: Path) -> None:
     assert first.name.startswith("x-")
 
 
-def test_dropped_parts_of_the_line_are_only_those_stripped() -> None:
-    said = Disposition(
-        Outcome.MODIFIED,
-        rule="filenames:1",
-        action=Action.STRIP,
-        report={
-            "parts": [
-                {
-                    "path": "1.1",
-                    "names": ["a.txt"],
-                    "type": "x/y",
-                    "action": "allow",
-                },
-                {"path": "1.2", "names": [], "type": "a/b", "action": "strip"},
-            ]
-        },
+def edited(
+    parts: list[dict[str, object]], removed: tuple[str, ...] = (), **said: Any
+) -> Inspected:
+    known = {"outcome": Outcome.MODIFIED, "rule": "r:1", "action": Action.STRIP, **said}
+    report = {"parts": parts}
+    return inspected(Disposition(report=report, removed=removed, **known))
+
+
+def part(path: str, action: str, *names: str) -> dict[str, object]:
+    return {"path": path, "names": [*names], "type": "x/y", "action": action}
+
+
+def test_line_names_the_parts_that_were_edited_and_no_others() -> None:
+    parts = [
+        part("1.1", "allow", "a.txt"),
+        part("1.2", "strip"),
+        part("1.3", "lock", "b.docm", "c.docm"),
+    ]
+    assert edited(parts).line() == (
+        "a.eml  modified  r:1 strip  1.2 x/y stripped  1.3 b.docm locked"
     )
-    assert inspected(said).line() == "a.eml  modified  filenames:1 strip  1.2 a/b"
+    refused = edited(parts, outcome=Outcome.REJECTED, action=Action.DENY)
+    assert refused.line() == "a.eml  rejected  r:1 deny"
+
+
+def test_line_names_the_header_fields_that_were_removed() -> None:
+    text = rules(
+        'headers: [{match: "X-Int*", action: strip}, {match: "*", action: allow}]',
+        names('{match: "*.exe", action: strip}'),
+    )
+    mail = b"X-Internal: a\r\nX-Interim: b\r\nX-Internal: c\r\n" + MAIL
+    line = inspected(judge_message(text, mail), mail).line()
+    assert line == (
+        "a.eml  modified  filenames:1 strip  X-Internal removed  "
+        "X-Interim removed  1.2 tool.exe stripped"
+    )
+    assert r"x\x1b removed" in edited([], ("x\x1b",)).line()
+
+
+def test_no_field_is_said_to_be_removed_of_a_message_that_is_refused() -> None:
+    text = rules(
+        'headers: [{match: "X-Int*", action: strip}, {match: "*", action: allow}]',
+        names('{match: "*.exe", action: deny}'),
+    )
+    said = judge_message(text, b"X-Internal: a\r\n" + MAIL)
+    assert (said.outcome, said.removed) == (Outcome.REJECTED, ())
+
+
+def test_line_counts_edits_beyond_the_first() -> None:
+    parts = [part(f"1.{n}", "strip") for n in range(1, MAX_EDITS)]
+    removed = ("X-A", "X-B")
+    words = edited(parts, removed).line().split("  ")
+    assert words[3:5] == ["X-A removed", "X-B removed"]
+    assert words[-2:] == [f"1.{MAX_EDITS - 2} x/y stripped", "and 1 more"]
+    assert edited(parts, removed[:1]).line().endswith(f"1.{MAX_EDITS - 1} x/y stripped")

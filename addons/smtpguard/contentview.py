@@ -2,9 +2,9 @@
 
 The first message of a flow shows the session: both legs' TLS, each transaction with
 envelope, outcome, rule, trace and what was sent upstream, then the dialogue of both
-legs. A mail shows its header, its parts and its text. mitmweb asks for every message of
-a flow again at each update, so everything here is linear and bounded, and the record is
-read once for all of them.
+legs. A mail shows its parts, what they were found to be, the first files in archives,
+its header and its text. mitmweb asks for every message of a flow again at each update,
+so everything here is linear and bounded, and the record is read once for all of them.
 
 What a peer has sent reaches the screen as printable characters only: control and bidi
 characters are escaped (attacks P1). ``register`` makes the view known, once.
@@ -44,6 +44,8 @@ MAX_TRANSCRIPT: Final = 500
 MAX_TRANSACTIONS: Final = 50
 MAX_ROWS: Final = 200
 """Lines shown of the dialogue, transactions, and rows of anything else."""
+MAX_ENTRIES: Final = 10
+"""Files shown of each archive."""
 
 type _Parts = tuple[tuple[str, str], ...]
 """Path and SHA-256 of each part of a mail: what it is known by."""
@@ -181,13 +183,29 @@ def _sent(data: bytes, mail: RecordedMail) -> list[str]:
 
 
 def _part(part: Mapping[str, Any], decided: _Decided) -> str:
+    """Return a part and the first files in it, on lines of their own."""
     known = decided.get(str(part["path"]), {})
-    words = [f"  {part['path']}", str(part["type"]), f"{part['size']} octets"]
+    words = [f"  {part['path']}", str(part["type"])]
+    detected = known.get("detected")
+    if detected and detected != part["type"]:
+        words.append(f"(content: {detected})")
+    words.append(f"{part['size']} octets")
     words += [f'"{name}"' for name in part["names"]]
-    words += [str(fact) for fact in known.get("facts", part["facts"])]
+    words += map(str, _list(known, "facts"))
     if known.get("rule"):
-        words.append(f"-> {known['action']} by {known['rule']}")
-    return escape("  ".join(words))
+        words.append(f"-> {known.get('action')} by {known['rule']}")
+    entries = _list(known, "entries")
+    rows = _rows(map(_inside, entries), len(entries), MAX_ENTRIES)
+    return "\n".join(map(escape, ("  ".join(words), *rows)))
+
+
+def _inside(entry: object) -> str:
+    """Return a file in an archive, on one line."""
+    if not isinstance(entry, dict):
+        return "      ?"
+    words = [f'      "{entry.get("name")}"', str(entry.get("type") or "unknown type")]
+    words.append(f"{entry.get('size')} octets")
+    return "  ".join((*words, *map(str, _list(entry, "facts"))))
 
 
 def _decided(record: SessionRecord | None) -> dict[_Parts, _Decided]:

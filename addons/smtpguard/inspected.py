@@ -10,7 +10,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smtpguard.model.decision import Action
 from smtpguard.model.disposition import Disposition, Outcome
@@ -20,8 +20,15 @@ from smtpguard.wholefile import appear
 from smtpguard.wire import replies
 
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
 MAX_STEM = 100
 """Characters of the input's name in the name of an output."""
+MAX_EDITS = 20
+"""Parts and header fields that are named on a message's line."""
+_DONE = {str(Action.STRIP): "stripped", str(Action.LOCK): "locked"}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _NOTHING: dict[str, Any] = {
     "ambiguous": False,
@@ -88,14 +95,22 @@ class Inspected:
         words = [visible(self.file), str(said.outcome)]
         if said.rule and said.action is not Action.ALLOW:
             words.append(f"{said.rule} {said.action}")
-        words += [
-            f"{part['path']} {visible((part['names'] or [part['type']])[0])}"
-            for part in said.report.get("parts", ())
-            if said.outcome is Outcome.MODIFIED and part["action"] == Action.STRIP
-        ]
+        if said.outcome is Outcome.MODIFIED:
+            edits = list(self._edits())
+            words += edits[:MAX_EDITS]
+            words += [f"and {len(edits) - MAX_EDITS} more"] if edits[MAX_EDITS:] else []
         if said.reply:
             words.append(str(said.reply))
         return "  ".join(words)
+
+    def _edits(self) -> Iterator[str]:
+        """Yield what was taken out of the message, and what was locked in it."""
+        said = self.disposition
+        yield from (f"{visible(name)} removed" for name in said.removed)
+        for part in said.report.get("parts", ()):
+            if part["action"] in _DONE:
+                name = (part["names"] or [part["type"]])[0]
+                yield f"{part['path']} {visible(name)} {_DONE[part['action']]}"
 
     def explanation(self) -> list[str]:
         """Return the trace, a line for each rule that was tried."""

@@ -126,6 +126,10 @@ class _Said:
         fields = (decision for _, decision in self.fields)
         return most_severe((*self.doubts, *self.parts.values(), *fields))
 
+    def removed(self) -> list[Field]:
+        """Return the header fields that are to go, if the message goes on."""
+        return [one for one, said in self.fields if said.action is Action.STRIP]
+
     def steps(self, worst: Decision) -> list[TraceStep]:
         """Return the steps that are about no part; of a header field that passes only
         the one that decided. ``worst`` may be a refusal to edit."""
@@ -210,25 +214,24 @@ class TransactionJudge:
             part.path: settled(part, policy.part(_facts(part, looks[part.path]), facts))
             for part in message.candidates()
         }
-        said = _Said(
-            message,
-            looks,
-            parts,
-            self._fields(message, facts),
-            _doubtful(message, policy, looks),
-        )
+        fields = self._fields(message, facts)
+        doubtful = _doubtful(message, policy, looks)
+        said = _Said(message, looks, parts, fields, doubtful)
         identifier = (envelope.id if envelope else "") or session.id
         edits, worst = self._edits(said, envelope, identifier)
         outcome, reply = _outcome(worst, edits, identifier)
+        is_edited = outcome is Outcome.MODIFIED
+        removed = (field.name for field in said.removed() if is_edited)
         disposition = Disposition(
             outcome,
             reply,
-            apply(message, edits) if outcome is Outcome.MODIFIED else None,
+            apply(message, edits) if is_edited else None,
             worst.rule,
             worst.action,
             worst.reason,
             tuple(trace(said.steps(worst), parts, worst)),
             report(message, parts, looks),
+            tuple(dict.fromkeys(removed)),
         )
         return Judged(message, edits, disposition)
 
@@ -247,11 +250,7 @@ class TransactionJudge:
         worst, message = said.worst(), said.message
         if worst.action.severity < Action.STRIP.severity:
             return (), worst
-        fields = [
-            remove_field(message, field)
-            for field, decision in said.fields
-            if decision.action is Action.STRIP
-        ]
+        fields = [remove_field(message, field) for field in said.removed()]
         fields += rewritten_fields(message, envelope)
         if worst.action not in EDITING and not fields:
             return (), worst

@@ -43,3 +43,5 @@ class Disposition:
     trace: tuple[TraceStep, ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
     """``parts``, ``defects``, ``findings`` ... of contract 10, ready for JSON."""
+    removed: tuple[str, ...] = ()
+    """Names of the header fields that were taken out, each once."""
