@@ -86,6 +86,8 @@ def records(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
         [],
         ["no-such-command"],
         ["inspect"],
+        ["inspect", ""],
+        ["inspect", "x", "--output", ""],
         ["replay"],
         ["run"],
         ["check", "--no-such-option"],

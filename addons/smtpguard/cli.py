@@ -97,6 +97,13 @@ def parser() -> argparse.ArgumentParser:
 type _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 
+def path(text: str) -> Path:
+    """Return a path. Raises ValueError for "", which is not the current folder."""
+    if not text:
+        raise ValueError
+    return Path(text)
+
+
 class _Once(argparse.Action):
     """Takes one value, and refuses a second one rather than forget the first."""
 
@@ -276,7 +283,7 @@ def _add_inspect(commands: _Commands) -> None:
         "inspect", help="say what the rules would do with message files"
     )
     command.add_argument(
-        "paths", nargs="+", metavar="PATH", type=Path, help="file, folder or mbox file"
+        "paths", nargs="+", metavar="PATH", type=path, help="file, folder or mbox file"
     )
     _add_rules(command)
     command.add_argument("--policy", metavar="NAME", help="where several would match")
@@ -296,7 +303,7 @@ def _add_inspect(commands: _Commands) -> None:
         "--explain", action="store_true", help="tell each rule that was tried"
     )
     command.add_argument(
-        "--output", metavar="DIR", type=Path, help="write what would go upstream there"
+        "--output", metavar="DIR", type=path, help="write what would go upstream there"
     )
     command.set_defaults(command=_inspect)
 
@@ -391,7 +398,3 @@ def _replayed(arguments: argparse.Namespace) -> Iterator[Replayed | Exception]:
             yield from replay_files([file], pipeline)
         except (SmtpGuardError, OSError) as error:
             yield error
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -191,5 +191,6 @@ def _check_text(text: str) -> None:
 
 def _stop(text: str, offset: int) -> NoReturn:
     shown = printable(text[offset : offset + 16].encode("utf-8", "surrogateescape"))
-    text = f"unexpected {shown or 'end'} at {offset}"
+    what = f'"{shown}"' if shown else "end"
+    text = f"unexpected {what} at {offset}"
     raise _Unparsable(text, f"nothing that fits at {offset}")
