@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
+import re
 import resource
+import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,12 +17,17 @@ import pytest
 from smtpguard.inspected import MAX_EDITS, Inspected
 from smtpguard.model.decision import Action, TraceStep
 from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.unpacking.pool import Pool
 from smtpguard.wire import replies
 from tests.judging import (
     PLAIN,
     TEXT_PART,
     attachment,
     judge_message,
+    lines,
+    make_envelope,
+    make_pipeline,
+    make_session,
     mixed,
     names,
     octets,
@@ -27,9 +37,9 @@ from tests.judging import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
+CONTRACT = Path(__file__).parent.parent / "docs" / "contract.md"
 KEYS = [
     "file",
     "size",
@@ -89,6 +99,47 @@ def test_json_has_every_key_in_the_order_of_the_contract(result: Inspected) -> N
     """contract 10."""
     assert list(result.to_json()) == KEYS
     assert json.loads(json.dumps(result.to_json())) == result.to_json()
+
+
+def keys_of(value: object) -> object:
+    """Return the keys in a value, in their order, and those of what is below."""
+    if isinstance(value, dict):
+        return [(key, keys_of(below)) for key, below in value.items()]
+    if isinstance(value, list):
+        return [keys for below in value if (keys := keys_of(below))]
+    return []
+
+
+def test_keys_are_those_of_the_example_in_the_contract_at_every_level() -> None:
+    """contract 10."""
+    page = CONTRACT.read_text(encoding="utf-8")
+    [example] = re.findall(r"```json\n(\{\"file\".*?)```", page, re.DOTALL)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("x.exe", b"MZ")
+    encoded = base64.encodebytes(buffer.getvalue()).replace(b"\n", b"\r\n").rstrip()
+    head = lines(
+        'Content-Type: application/zip; name="a.zip"',
+        "Content-Transfer-Encoding: base64",
+        "",
+    )
+    mail = mixed(head + encoded).removesuffix(b"--=_b--\r\n")
+    text = rules(names('{match: "*.exe", inside: archives, action: strip}'))
+    pool = Pool(1)
+    pipeline = replace(make_pipeline(text), inspector=pool)
+    session = make_session()
+    said = pipeline.begin(session).examine(session, make_envelope(), mail).disposition
+    pool.stop()
+    record = inspected(said, mail).to_json(explain=True)
+    assert len(record["trace"]) == 1
+    assert list(record["trace"][0]) == ["rule", "part", "matched", "reason", "place"]
+    record["trace"] = []
+    # The multipart around it is a part of its own.
+    [container, zipped] = record["parts"]
+    assert list(container) == list(zipped)
+    record["parts"] = [zipped]
+    assert [one["kind"] for one in record["defects"]] == ["missing-close-boundary"]
+    assert keys_of(record) == keys_of(json.loads(example))
 
 
 def test_json_of_a_message_that_is_changed() -> None:
