@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from smtpguard import policy
+from smtpguard import policy, unpacking
 from smtpguard.inspected import Inspected
 from smtpguard.inspecting import Inspector, Question
 from smtpguard.pipeline import Pipeline
 from smtpguard.policy.files import read_file
-from smtpguard.unpacking.pool import Pool
 from tests.judging import NOON, make_pipeline, names, rules
 
 
@@ -157,7 +156,7 @@ NOT_AS_IT_CAME = {
 
 def inspected(ruleset: Ruleset, folder: Path) -> Iterator[tuple[str, Inspected]]:
     """Yield every mail of a folder, by its path in there, as the command has it."""
-    pool = Pool(1)
+    pool = unpacking.Inspector(1)
     inspector = Inspector(Pipeline(ruleset, lambda: NOON, inspector=pool), Question())
     try:
         for result in inspector.paths(sorted(folder.rglob("*.eml"))):

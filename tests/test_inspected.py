@@ -17,7 +17,7 @@ import pytest
 from smtpguard.inspected import MAX_EDITS, Inspected
 from smtpguard.model.decision import Action, TraceStep
 from smtpguard.model.disposition import Disposition, Outcome
-from smtpguard.unpacking.pool import Pool
+from smtpguard.unpacking import Inspector
 from smtpguard.wire import replies
 from tests.judging import (
     PLAIN,
@@ -125,7 +125,7 @@ def test_keys_are_those_of_the_example_in_the_contract_at_every_level() -> None:
     )
     mail = mixed(head + encoded).removesuffix(b"--=_b--\r\n")
     text = rules(names('{match: "*.exe", inside: archives, action: strip}'))
-    pool = Pool(1)
+    pool = Inspector(1)
     pipeline = replace(make_pipeline(text), inspector=pool)
     session = make_session()
     said = pipeline.begin(session).examine(session, make_envelope(), mail).disposition

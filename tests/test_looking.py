@@ -160,14 +160,6 @@ def test_the_octets_of_a_whole_message_are_bounded() -> None:
     assert found["1.4"].contents.detected == "application/zip"
 
 
-def test_what_is_not_known_of_a_content_that_broke_its_reader_is_found_here() -> None:
-    broken = Contents(facts=frozenset({Fact.LIMIT}), findings=(Finding("crashed"),))
-    look = looks(mixed(ZIPPED), Prepared(broken))["1.1"]
-    assert look.contents.detected == "application/zip"
-    assert look.facts >= {Fact.LIMIT, Fact.ARCHIVE}
-    assert kinds(look) == ["crashed"]
-
-
 def test_the_entries_of_a_whole_message_are_bounded() -> None:
     many = tuple(Entry(f"{n}", (f"{n}",), 1) for n in range(MAX_ENTRIES // 2 + 1))
     inspector = Prepared(Contents("application/zip", entries=many))

@@ -16,13 +16,13 @@ floor   what stands there
 4       ``proxy``: mitmproxy's layers, hooks, flows and TLS around the
         dialogue; ``options``, ``loading``, ``nameservice`` (DNS): what
         comes from outside; ``terminal``, ``wholefile``, ``ports``,
-        ``tlscontext``: what they share
+        ``tlscontext``: what they share; ``unpacking``: archives
+        entered, in processes of their own
 3       ``pipeline``: message and envelope facts -> rules -> disposition,
         with ``looking`` (what parts hold), ``editing``, ``reporting`` and
         ``dkim`` (signatures verified, told before an edit)
 2       ``dialogue`` (two SMTP legs, one state machine), ``policy`` (rules),
-        ``unpacking`` (archives, in isolated processes), ``inspection``
-        (what contents are)
+        ``inspection`` (what contents are, by their octets)
 1       ``wire`` (SMTP grammar and framing), ``mime`` (messages as spans)
 0       ``locking`` (containers of locked parts); ``model``, ``errors``:
         the nouns everybody shares

@@ -19,7 +19,7 @@ from smtpguard.errors import RulesError
 from smtpguard.model.problem import Problem
 from smtpguard.pipeline import Pipeline
 from smtpguard.policy.files import read_file
-from smtpguard.unpacking.pool import Pool
+from smtpguard.unpacking import Inspector
 
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def load_pipeline(
         policy.load(path, read_file, previous=old),
         local_time,
         own_name,
-        Pool() if previous is None else previous.inspector,
+        Inspector() if previous is None else previous.inspector,
         spool=_spool,
     )
 

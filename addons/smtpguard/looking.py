@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from smtpguard.errors import InspectorError
 from smtpguard.inspection import detect
+from smtpguard.inspection.containers import containers
 from smtpguard.model.contents import Contents, Fact, Finding
-from smtpguard.unpacking.containers import containers
 
 
 if TYPE_CHECKING:
@@ -159,21 +159,19 @@ class Looker:
     def _contents(
         self, octets: bytes, names: tuple[str, ...], claimed: str
     ) -> Contents:
-        if not self._enters or not containers(octets):
-            return detect(octets, names, claimed)
+        found = containers(octets)
+        if not self._enters or not found:
+            return detect(octets, names, claimed, found)
         if self._at_once:
             raise TakesLong
         if limit := self._limit():
-            return _not_entered(detect(octets, names, claimed), limit)
+            return _not_entered(detect(octets, names, claimed, found), limit)
         assert self._inspector is not None
         left = (self._until - self._clock()).total_seconds()
         contents = self._inspector.look(octets, names, claimed, left)
         for finding in contents.findings:
             if finding.kind in _OURS:
                 raise InspectorError(f"{finding.kind}: {finding.detail}")
-        if not contents.detected:
-            # Whoever looked has failed, or knows no such type; we may know it still.
-            contents = _joined(detect(octets, names, claimed), contents)
         entries = contents.entries[: self._entries]
         self._entries -= len(entries)
         self._octets -= sum(entry.size for entry in entries if entry.sha256)
@@ -214,18 +212,10 @@ def _doubts_inside(contents: Contents, path: str) -> Iterator[tuple[Doubt, str]]
 
 
 def _not_entered(contents: Contents, kind: str) -> Contents:
-    return _joined(
-        contents, Contents("", frozenset({Fact.LIMIT}), (), (Finding(kind),))
-    )
-
-
-def _joined(contents: Contents, more: Contents) -> Contents:
-    """Return contents with the facts, entries and findings of others."""
     return replace(
         contents,
-        facts=contents.facts | more.facts,
-        entries=contents.entries + more.entries,
-        findings=tuple(dict.fromkeys(contents.findings + more.findings)),
+        facts=contents.facts | {Fact.LIMIT},
+        findings=(*contents.findings, Finding(kind)),
     )
 
 

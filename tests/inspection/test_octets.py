@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import mmap
-
 from smtpguard.inspection.octets import big, little
 
 
@@ -14,9 +12,3 @@ def test_what_lies_beyond_the_end_counts_nothing() -> None:
     assert little(b"\x01\x02", 1, 4) == 2
     assert little(b"\x01", 5, 4) == 0
     assert big(b"\x01\x02", 1, 4) == 0
-
-
-def test_a_mapped_file_is_read_as_octets_are() -> None:
-    with mmap.mmap(-1, 4) as mapped:
-        mapped.write(b"\x01\x02\x03\x04")
-        assert little(mapped, 1, 2) == 0x0302

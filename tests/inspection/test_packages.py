@@ -5,8 +5,8 @@ import zipfile
 
 import pytest
 
-from smtpguard.inspection import zips
-from smtpguard.inspection.packages import JAR, MAX_MANIFESTS, look_at_zip
+from smtpguard.inspection import packages
+from smtpguard.inspection.packages import JAR, MAX_MANIFEST, MAX_MANIFESTS, look_at_zip
 from smtpguard.inspection.signatures import ZIP
 from smtpguard.model.contents import Fact
 
@@ -148,7 +148,7 @@ def test_manifests_beyond_the_limit_are_told() -> None:
 
 
 def test_a_manifest_that_is_a_bomb_is_told() -> None:
-    found = look_at_zip(package((TYPES, bytes(3 * zips.MAX_INFLATED))))
+    found = look_at_zip(package((TYPES, bytes(3 * MAX_MANIFEST))))
     assert found.facts == {Fact.ARCHIVE, Fact.LIMIT}
 
 
@@ -202,7 +202,7 @@ def test_a_document_that_java_would_run_is_executable() -> None:
 
 
 def test_a_flood_of_headers_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zips, "MAX_HEADERS", 3)
+    monkeypatch.setattr(packages, "MAX_FILES", 3)
     found = look_at_zip(package(*[(f"f{at}", "") for at in range(4)]))
     assert Fact.LIMIT in found.facts
     assert [finding.kind for finding in found.findings] == ["limit-headers"]

@@ -18,7 +18,7 @@ from smtpguard.pipeline import Pipeline, TransactionJudge
 from smtpguard.policy import PartFacts, Ruleset, load
 from smtpguard.policy.files import read_file
 from smtpguard.policy.patterns import expand_braces
-from smtpguard.unpacking.pool import Pool
+from smtpguard.unpacking import Inspector
 from tests.judging import NOON, TEXT_PART, lines, mixed
 from tests.policy.rulefiles import envelope, message, path, session
 
@@ -155,7 +155,7 @@ def patterns(where: str) -> list[str]:
 
 @cache
 def judge() -> TransactionJudge:
-    pipeline = Pipeline(filled_in(), lambda: NOON, inspector=Pool(1))
+    pipeline = Pipeline(filled_in(), lambda: NOON, inspector=Inspector(1))
     return pipeline.begin(session())
 
 

@@ -10,14 +10,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smtpguard.model.contents import Contents, Finding
-from smtpguard.unpacking.archives import ArchiveLimits, look_inside
+from smtpguard.unpacking.protocol import Request
 
 
-def job(
-    octets: bytes, names: tuple[str, ...], claimed: str, seconds: float
-) -> Contents:
-    """Do what ``octets`` say; answer with their number and what came with them."""
-    match octets:
+def job(request: Request) -> Contents:
+    """Do what the octets say; answer with their number and what came with them."""
+    match request.octets:
+        case b"try":
+            return Contents("3", findings=tuple(map(Finding, _forbidden())))
+        case b"close":
+            os.close(3)
+            time.sleep(60)
+        case b"dumpable":
+            return Contents(str(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)))
+        case b"pid":
+            return Contents(str(os.getpid()))
+    _go_wrong(request.octets)
+    return Contents(
+        str(len(request.octets)), findings=tuple(map(Finding, request.names))
+    )
+
+
+def _go_wrong(how: bytes) -> None:
+    match how:
         case b"crash":
             ctypes.string_at(0)
         case b"sleep":
@@ -25,28 +40,19 @@ def job(
         case b"spin":
             while True:
                 pass
+        case b"wait":
+            time.sleep(2)
         case b"raise":
             raise RuntimeError
         case b"nonsense":
             os.write(3, b"\0\0\0\2{}")
         case b"endless":
             os.write(3, b"\xff\xff\xff\xff")
+        case b"close":
+            os.close(3)
+            time.sleep(60)
         case b"memory":
             bytes(4 << 30)
-        case b"try":
-            return Contents(findings=tuple(map(Finding, _forbidden())))
-        case b"pid":
-            return Contents(str(os.getpid()))
-    return Contents(f"{len(octets)} {claimed}", findings=tuple(map(Finding, names)))
-
-
-def archives(
-    octets: bytes, names: tuple[str, ...], claimed: str, seconds: float
-) -> Contents:
-    """Look into archives, detecting nothing."""
-    return look_inside(
-        octets, ArchiveLimits(seconds=seconds), lambda *_: Contents(), names
-    )
 
 
 def _forbidden() -> list[str]:

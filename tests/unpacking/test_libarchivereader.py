@@ -4,6 +4,7 @@ import gzip
 
 import pytest
 
+from smtpguard.inspection.members import Member, Oddity, UnreadableError
 from smtpguard.unpacking import libarchivereader
 from smtpguard.unpacking.libarchivereader import (
     archive_members,
@@ -13,9 +14,8 @@ from smtpguard.unpacking.libarchivereader import (
     is_builtin,
     warm_up,
 )
-from smtpguard.unpacking.members import Member, Oddity, UnreadableError
-from tests.unpacking import crafted
-from tests.unpacking.crafted import EXE, tarred, zipped
+from tests.inspection import crafted
+from tests.inspection.crafted import EXE, tarred, zipped
 
 
 def contents(members: object) -> dict[tuple[bytes | str, ...], bytes]:

@@ -6,9 +6,9 @@ import zlib
 
 import pytest
 
-from smtpguard.unpacking.members import Member, Oddity, UnreadableError
+from smtpguard.inspection.members import Member, Oddity, UnreadableError
 from smtpguard.unpacking.zipreader import zip_members
-from tests.unpacking.crafted import (
+from tests.inspection.crafted import (
     EXE,
     central,
     deflated,

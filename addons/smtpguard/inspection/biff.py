@@ -7,14 +7,9 @@ Reads the headers of ``MAX_RECORDS`` records.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from smtpguard.inspection.octets import little
 from smtpguard.model.contents import Contents, Fact, Finding
-
-
-if TYPE_CHECKING:
-    from smtpguard.inspection.octets import Octets
 
 
 MAX_RECORDS = 100_000
@@ -35,12 +30,12 @@ _SHEET_TYPES_WITH_MACROS = frozenset({1, 6})
 """A macro sheet of Excel 4, a module of Excel 5 (MS-XLS 2.4.28)."""
 
 
-def is_biff(octets: Octets) -> bool:
+def is_biff(octets: bytes) -> bool:
     """Whether ``octets`` are the records of Excel without a compound file."""
     return _BOF.match(octets[:16]) is not None
 
 
-def look_at_biff(octets: Octets) -> Contents:
+def look_at_biff(octets: bytes) -> Contents:
     """Return what the records tell; too many of them are a limit."""
     facts: set[Fact] = set()
     at = 0

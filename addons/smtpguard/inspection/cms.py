@@ -7,14 +7,9 @@ encrypted.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from smtpguard.mime.transferencoding import decode_base64
 from smtpguard.model.contents import Contents, Fact
-
-
-if TYPE_CHECKING:
-    from smtpguard.inspection.octets import Octets
 
 
 CMS = "application/pkcs7-mime"
@@ -46,7 +41,7 @@ _OTHER_IDS = frozenset(
 )
 
 
-def look_at_cms(octets: Octets) -> Contents | None:
+def look_at_cms(octets: bytes) -> Contents | None:
     """Return whether CMS is encrypted or signed; None if ``octets`` are none."""
     head = octets[:_HEAD]
     if pem := _PEM.match(head):

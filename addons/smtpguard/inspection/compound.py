@@ -23,8 +23,6 @@ from smtpguard.model.contents import Contents, Fact, Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smtpguard.inspection.octets import Octets
-
 
 MSI = "application/x-msi"
 PROTECTED = "application/encrypted"
@@ -90,7 +88,7 @@ class _OleFile(Protocol):
     def close(self) -> None: ...
 
 
-def look_at_compound(octets: Octets) -> Contents:
+def look_at_compound(octets: bytes) -> Contents:
     """Return what a compound file is, and what its directory and streams tell."""
     names: set[str] = set()
     detected = ""
@@ -116,7 +114,7 @@ def look_at_compound(octets: Octets) -> Contents:
     return Contents(detected, frozenset(facts), findings=tuple(findings))
 
 
-def _entries(octets: Octets) -> Iterator[tuple[str, int, bytes]]:
+def _entries(octets: bytes) -> Iterator[tuple[str, int, bytes]]:
     """Yield lower-case name, type and class of what looks like a directory entry.
 
     Sectors, and so entries, begin at multiples of 128 octets (MS-CFB 2.6.1).
@@ -133,7 +131,7 @@ def _entries(octets: Octets) -> Iterator[tuple[str, int, bytes]]:
 
 
 def _look_at_streams(
-    octets: Octets, names: set[str], findings: list[Finding]
+    octets: bytes, names: set[str], findings: list[Finding]
 ) -> set[Fact]:
     """Return what the streams tell; what is not read is a finding.
 

@@ -1,19 +1,19 @@
 """What octets are, whatever is claimed of them.
 
 Looks at the beginning, and where files are hidden behind another: a PDF within the
-first KiB, rar and 7z within the first 2 MiB (as their self-extracting archives are),
+first KiB; rar, 7z, cab and arj within 4 MiB, as self-extracting archives are;
 zip by its end. Each look takes linear time and what its module says of memory; none
 raises. What could not be looked at is a finding and ``Fact.LIMIT``.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from smtpguard.inspection.biff import is_biff, look_at_biff
 from smtpguard.inspection.cms import look_at_cms
 from smtpguard.inspection.compound import look_at_compound
+from smtpguard.inspection.containers import Container, Way, containers
 from smtpguard.inspection.documents import (
     has_pdf_header,
     look_at_onenote,
@@ -23,9 +23,9 @@ from smtpguard.inspection.documents import (
 from smtpguard.inspection.executables import program_type
 from smtpguard.inspection.packages import look_at_zip
 from smtpguard.inspection.pgp import look_at_armor, look_at_packets
-from smtpguard.inspection.rar import is_rar, look_at_rar
+from smtpguard.inspection.rar import look_at_rar
 from smtpguard.inspection.scripts import type_by_claim, type_by_content, type_by_name
-from smtpguard.inspection.sevenzip import is_seven_zip, look_at_seven_zip
+from smtpguard.inspection.sevenzip import look_at_seven_zip
 from smtpguard.inspection.signatures import (
     OLE,
     ONENOTE,
@@ -43,21 +43,13 @@ from smtpguard.inspection.text import (
     markup_type,
     read_text,
 )
-from smtpguard.inspection.zips import has_end
+from smtpguard.inspection.zipdirectory import has_end
 from smtpguard.model.contents import Contents, Fact, Finding
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from mmap import mmap
 
-    from smtpguard.inspection.octets import Octets
-
-
-BEHIND_OCTETS = 2 * 1024 * 1024
-"""In which rar and 7z are looked for; unrar looks as far (``MAXSFXSIZE``)."""
-_SIGNS_BEHIND = (b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c")
-_BEHIND = re.compile(rb"Rar!\x1a\x07[\x00\x01]|7z\xbc\xaf\x27\x1c")
 
 _READERS = {
     ZIP: look_at_zip,
@@ -83,21 +75,24 @@ _CMS_CLAIMS = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 
 
 def detect(
-    octets: bytes | memoryview | mmap, names: tuple[str, ...] = (), claimed: str = ""
+    octets: bytes,
+    names: tuple[str, ...] = (),
+    claimed: str = "",
+    found: tuple[Container, ...] | None = None,
 ) -> Contents:
     """Return type, facts and findings of some content; never entries.
 
     ``names`` and ``claimed`` (``type/subtype``) tell scripts, signatures and encrypted
-    contents that have no sign of their own; nothing else is believed of them. A
-    ``memoryview`` is copied, ``bytes`` and a mapped file are not.
+    contents that have no sign of their own; nothing else is believed of them. ``found``
+    is what ``containers`` says of the octets, from who asks it anyway.
     """
-    buffer: Octets = bytes(octets) if isinstance(octets, memoryview) else octets
+    found = containers(octets) if found is None else found
     claimed = claimed.partition(";")[0].strip().lower()
-    looks = list(_looks(buffer))
+    looks = list(_looks(octets, found))
     known = any(look.detected for look in looks)
     looks.append(_by_name(names, claimed, is_known=known))
     if not any(look.detected for look in looks):
-        looks.append(Contents(_plain_type(buffer[:SAMPLE_OCTETS])))
+        looks.append(Contents(_plain_type(octets[:SAMPLE_OCTETS])))
     looks.append(_by_claim(claimed, looks))
     detected = list(dict.fromkeys(look.detected for look in looks if look.detected))
     findings = [finding for look in looks for finding in look.findings]
@@ -111,7 +106,7 @@ def detect(
     )
 
 
-def _looks(octets: Octets) -> Iterator[Contents]:
+def _looks(octets: bytes, found: tuple[Container, ...]) -> Iterator[Contents]:
     """Yield what the octets are, likeliest first, whatever lies behind last."""
     start = _from_start(octets)
     kinds = {look.detected for look in start}
@@ -122,12 +117,15 @@ def _looks(octets: Octets) -> Iterator[Contents]:
         yield look_at_pdf(octets)
     if not start:
         yield from _without_signature(octets)
-    if ZIP not in kinds and has_end(octets):
+    # What another file holds as it is is not what that one is.
+    if ZIP not in kinds and Container(Way.ZIP) in found and has_end(octets):
         yield look_at_zip(octets)
-    yield from _behind(octets, kinds)
+    for one in found:
+        if one.start and not one.inlaid:
+            yield _look_behind(octets, one)
 
 
-def _from_start(octets: Octets) -> list[Contents]:
+def _from_start(octets: bytes) -> list[Contents]:
     """Return what is told by the first octets, not yet looked into."""
     found = at_start(octets)
     if program := program_type(octets):
@@ -135,7 +133,7 @@ def _from_start(octets: Octets) -> list[Contents]:
     return found
 
 
-def _without_signature(octets: Octets) -> Iterator[Contents]:
+def _without_signature(octets: bytes) -> Iterator[Contents]:
     """Yield what is told by how something is written.
 
     Octets that no text has do not help a script: shells and browsers skip them.
@@ -166,20 +164,13 @@ def _plain_type(sample: bytes) -> str:
     return "text/plain" if is_text(sample) or is_wide_text(sample) else ""
 
 
-def _behind(octets: Octets, found: set[str]) -> Iterator[Contents]:
-    """Yield archives that begin somewhere behind, one of each kind."""
-    if all(octets.find(sign, 0, BEHIND_OCTETS) < 0 for sign in _SIGNS_BEHIND):
-        return  # forty times as quick as the expression
-    found = set(found)
-    head = octets[:BEHIND_OCTETS]
-    for place in _BEHIND.finditer(head):
-        at = place.start()
-        if RAR not in found and is_rar(octets, at):
-            found.add(RAR)
-            yield look_at_rar(octets, at)
-        elif SEVEN_ZIP not in found and is_seven_zip(octets, at):
-            found.add(SEVEN_ZIP)
-            yield look_at_seven_zip(octets, at)
+def _look_behind(octets: bytes, container: Container) -> Contents:
+    """Return what an archive is that begins somewhere behind."""
+    if container.name == RAR:
+        return look_at_rar(octets, container.start)
+    if container.name == SEVEN_ZIP:
+        return look_at_seven_zip(octets, container.start)
+    return Contents(container.name, frozenset({Fact.ARCHIVE}))
 
 
 def _by_claim(claimed: str, looks: list[Contents]) -> Contents:

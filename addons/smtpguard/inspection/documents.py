@@ -6,14 +6,9 @@ Each reads all octets once, by expressions that take linear time.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from smtpguard.inspection.signatures import ONENOTE, PDF, RTF
 from smtpguard.model.contents import Contents, Fact, Finding
-
-
-if TYPE_CHECKING:
-    from smtpguard.inspection.octets import Octets
 
 
 PDF_WINDOW = 1024
@@ -34,25 +29,25 @@ _RTF_OBJECT = re.compile(rb"\\obj(?:data|emb|link|autlink|ocx|html|class)\b")
 _ONENOTE_FILE = b"\xe7\x16\xe3\xbd\x65\x26\x11\x45\xa4\xc4\x8d\x4d\x0b\x7a\x9e\xac"
 
 
-def has_pdf_header(octets: Octets) -> bool:
+def has_pdf_header(octets: bytes) -> bool:
     """Whether a PDF begins there, or a little behind."""
     return _PDF_HEADER.search(octets[: PDF_WINDOW + 8]) is not None
 
 
-def look_at_pdf(octets: Octets) -> Contents:
+def look_at_pdf(octets: bytes) -> Contents:
     """Return whether a PDF is encrypted."""
     encrypted = _PDF_ENCRYPT.search(octets) is not None
     return Contents(PDF, frozenset({Fact.ENCRYPTED} if encrypted else ()))
 
 
-def look_at_rtf(octets: Octets) -> Contents:
+def look_at_rtf(octets: bytes) -> Contents:
     """Return whether objects lie in a rich text."""
     if _RTF_OBJECT.search(octets) is None:
         return Contents(RTF)
     return Contents(RTF, findings=(Finding("embedded-object", "RTF object"),))
 
 
-def look_at_onenote(octets: Octets) -> Contents:
+def look_at_onenote(octets: bytes) -> Contents:
     """Return whether files lie in a section of OneNote."""
     if octets.find(_ONENOTE_FILE) < 0:
         return Contents(ONENOTE)

@@ -6,14 +6,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from smtpguard.inspection.octets import big, little
 from smtpguard.inspection.text import is_text
-
-
-if TYPE_CHECKING:
-    from smtpguard.inspection.octets import Octets
 
 
 PE = "application/vnd.microsoft.portable-executable"
@@ -35,7 +29,7 @@ _FIRST_JAVA = 45
 """Major version of the oldest class file there is (JVMS 4.1)."""
 
 
-def program_type(octets: Octets) -> str:
+def program_type(octets: bytes) -> str:
     """Return the type of a program; "" if it is none."""
     magic = octets[:4]
     if magic[:2] in (b"MZ", b"ZM"):
@@ -49,7 +43,7 @@ def program_type(octets: Octets) -> str:
     return ""
 
 
-def _windows_type(octets: Octets) -> str:
+def _windows_type(octets: bytes) -> str:
     at = little(octets, 0x3C, 4)
     if octets[at : at + 4] == b"PE\x00\x00":
         return PE

@@ -2,7 +2,7 @@
 
 Office documents are zips with macros or without (ECMA-376 part 2: what a part is says
 ``[Content_Types].xml``, not its name), OpenDocument files too (ODF 1.3 part 2). Reads
-all headers of the archive and at most 1 MiB of each of ``MAX_MANIFESTS`` entries.
+the headers of ``MAX_FILES`` files and 1 MiB at most of each of ``MAX_MANIFESTS`` files.
 """
 
 from __future__ import annotations
@@ -13,18 +13,23 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from smtpguard.inspection.members import Oddity
 from smtpguard.inspection.signatures import ZIP
-from smtpguard.inspection.zips import MAX_HEADERS, MAX_INFLATED, content, headers
+from smtpguard.inspection.zipdirectory import listed
+from smtpguard.inspection.zipheader import inflated
 from smtpguard.model.contents import Contents, Fact, Finding
 
 
 if TYPE_CHECKING:
-    from smtpguard.inspection.octets import Octets
-    from smtpguard.inspection.zips import Header
+    from smtpguard.inspection.zipheader import Header
 
 
+MAX_FILES = 10_000
+"""Of all readings together; an archive of more is not entered to its end either."""
 MAX_MANIFESTS = 8
-"""Entries that say what the others are; an honest document has one or two."""
+"""Files that say what the others are; an honest document has one or two."""
+MAX_MANIFEST = 1024 * 1024
+"""Octets that are read of one."""
 
 JAR = "application/java-archive"
 _OFFICE_MANIFEST = b"[content_types].xml"
@@ -60,23 +65,33 @@ _ODF_TYPE = re.compile(rb"application/[a-zA-Z0-9.+\-]{1,100}")
 class _Seen:
     """What the headers have told so far."""
 
+    known: dict[bytes | str, bytes] = field(default_factory=dict)
+    """Names as they are written, and as they are compared."""
     names: set[bytes] = field(default_factory=set)
     """Of the entries that make a zip something else."""
     folders: set[bytes] = field(default_factory=set)
-    manifests: list[Header] = field(default_factory=list)
+    manifests: list[tuple[bytes, Header]] = field(default_factory=list)
+    """Name and local header of those that say what the others are."""
     encrypted: bool = False
     office_macros: bool = False
     odf_macros: bool = False
+    files: int = 0
     complete: bool = True
 
-    def add(self, header: Header) -> None:
+    def add(self, header: Header, *, is_local: bool) -> None:
         """Take one header into account."""
-        name = header.name
         self.encrypted |= header.is_encrypted
+        for name in header.names:
+            # Most names are those of two headers.
+            if name not in self.known:
+                self.known[name] = _plain(name)
+                self._add_name(self.known[name])
+            if is_local and self.known[name] in _MANIFESTS:
+                self.manifests.append((self.known[name], header))
+
+    def _add_name(self, name: bytes) -> None:
         if name in _PROGRAMS or name in _MANIFESTS:
             self.names.add(name)
-        if name in _MANIFESTS and header.data is not None:
-            self.manifests.append(header)
         folder = name.partition(b"/")[0]
         if folder in _OFFICE_FOLDERS:
             self.folders.add(folder)
@@ -84,21 +99,16 @@ class _Seen:
         self.odf_macros |= _ODF_MACROS.fullmatch(name) is not None
 
 
-def look_at_zip(octets: Octets) -> Contents:
+def look_at_zip(octets: bytes) -> Contents:
     """Return what a zip archive is, and what its headers say of its entries."""
-    seen = _Seen()
-    for header in headers(octets):
-        if header is None:
-            seen.complete = False
-        else:
-            seen.add(header)
+    seen = _see(octets)
     facts = {Fact.ARCHIVE}
     findings = []
     if seen.encrypted:
         facts.add(Fact.ENCRYPTED)
     if not seen.complete:
         facts.add(Fact.LIMIT)
-        findings.append(Finding("limit-headers", f"more than {MAX_HEADERS} headers"))
+        findings.append(Finding("limit-headers", f"more than {MAX_FILES} files"))
     detected = ZIP
     if _OFFICE_MANIFEST in seen.names:
         detected = _office(octets, seen, facts, findings)
@@ -112,8 +122,31 @@ def look_at_zip(octets: Octets) -> Contents:
     return Contents(detected, frozenset(facts), findings=tuple(findings))
 
 
+def _see(octets: bytes) -> _Seen:
+    seen = _Seen()
+    for one in listed(octets, MAX_FILES):
+        if isinstance(one, Oddity):
+            seen.complete &= one.kind != "limit-headers"
+            continue
+        seen.files += 1
+        if seen.files > MAX_FILES:
+            seen.complete = False
+            break
+        if one.central is not None:
+            seen.add(one.central, is_local=False)
+        if one.local is not None:
+            seen.add(one.local, is_local=True)
+    return seen
+
+
+def _plain(name: bytes | str) -> bytes:
+    """Return a name in lower case, ``/`` between folders, none in front."""
+    octets = name.encode("utf-8", "replace") if isinstance(name, str) else name
+    return octets.lower().replace(b"\\", b"/").lstrip(b"/")
+
+
 def _office(
-    octets: Octets, seen: _Seen, facts: set[Fact], findings: list[Finding]
+    octets: bytes, seen: _Seen, facts: set[Fact], findings: list[Finding]
 ) -> str:
     detected = next(
         (kind for folder, kind in _OFFICE_FOLDERS.items() if folder in seen.folders), ""
@@ -131,12 +164,12 @@ def _office(
 
 
 def _open_document(
-    octets: Octets, seen: _Seen, facts: set[Fact], findings: list[Finding]
+    octets: bytes, seen: _Seen, facts: set[Fact], findings: list[Finding]
 ) -> str:
     claimed = b""
-    for header in seen.manifests[:MAX_MANIFESTS]:
-        if header.name == b"mimetype":
-            claimed = content(octets, header) or claimed
+    for name, header in seen.manifests[:MAX_MANIFESTS]:
+        if name == b"mimetype":
+            claimed = inflated(octets, header, MAX_MANIFEST) or claimed
     found = _ODF_TYPE.match(claimed)
     if found is None:
         return ZIP
@@ -150,19 +183,19 @@ def _open_document(
 
 
 def _manifest_text(
-    octets: Octets,
+    octets: bytes,
     seen: _Seen,
     name: bytes,
     facts: set[Fact],
     findings: list[Finding],
 ) -> str:
     """Return all entries of that name, lower case; not read is told."""
-    wanted = [header for header in seen.manifests if header.name == name]
-    read = [content(octets, header) for header in wanted[:MAX_MANIFESTS]]
+    wanted = [header for found, header in seen.manifests if found == name]
+    read = [inflated(octets, one, MAX_MANIFEST) for one in wanted[:MAX_MANIFESTS]]
     if (
         len(wanted) > MAX_MANIFESTS
         or None in read
-        or any(part is not None and len(part) >= MAX_INFLATED for part in read)
+        or any(part is not None and len(part) >= MAX_MANIFEST for part in read)
     ):
         facts.add(Fact.LIMIT)
         detail = f"{name.decode('ascii')} could not be read as a whole"

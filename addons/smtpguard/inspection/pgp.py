@@ -9,14 +9,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import TYPE_CHECKING
 
 from smtpguard.mime.transferencoding import decode_base64
 from smtpguard.model.contents import Contents, Fact, Finding
-
-
-if TYPE_CHECKING:
-    from smtpguard.inspection.octets import Octets
 
 
 MESSAGE = "application/pgp-encrypted"
@@ -48,7 +43,7 @@ _IS_ENCRYPTED = Contents(MESSAGE, frozenset({Fact.ENCRYPTED}))
 _IS_SIGNED = Contents(SIGNATURE, frozenset({Fact.SIGNED}))
 
 
-def look_at_armor(octets: Octets) -> Contents:
+def look_at_armor(octets: bytes) -> Contents:
     """Return facts of all armor in a text; a type if the text begins with it."""
     if octets.find(_ARMOR_BEGINS) < 0:
         return _NOTHING  # forty times as quick as the expression
@@ -77,7 +72,7 @@ def _look_at_message(after: bytes) -> Contents:
     return look_at_packets(packets) or _IS_ENCRYPTED
 
 
-def look_at_packets(octets: Octets) -> Contents | None:
+def look_at_packets(octets: bytes) -> Contents | None:
     """Return what the first packet tells; None if there is none that does."""
     head = octets[:_HEAD]
     for _ in range(2):

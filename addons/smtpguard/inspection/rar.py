@@ -7,15 +7,9 @@ jumped over.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from smtpguard.inspection.octets import little
 from smtpguard.inspection.signatures import RAR
 from smtpguard.model.contents import Contents, Fact, Finding
-
-
-if TYPE_CHECKING:
-    from smtpguard.inspection.octets import Octets
 
 
 MAGIC_4 = b"Rar!\x1a\x07\x00"
@@ -39,7 +33,7 @@ _PLAIN = Contents(RAR, frozenset({Fact.ARCHIVE}))
 _ENCRYPTED = Contents(RAR, frozenset({Fact.ARCHIVE, Fact.ENCRYPTED}))
 
 
-def is_rar(octets: Octets, at: int) -> bool:
+def is_rar(octets: bytes, at: int) -> bool:
     """Whether an archive begins there, followed by the header that comes first."""
     head = octets[at : at + 32]
     if head.startswith(MAGIC_4):
@@ -51,7 +45,7 @@ def is_rar(octets: Octets, at: int) -> bool:
     return kind in (_MAIN_5, _ENCRYPTION_5)
 
 
-def look_at_rar(octets: Octets, start: int = 0) -> Contents:
+def look_at_rar(octets: bytes, start: int = 0) -> Contents:
     """Return the facts of the archive that begins at ``start``."""
     if octets[start : start + len(MAGIC_5)] == MAGIC_5:
         return _walk_5(octets, start + len(MAGIC_5))
@@ -68,7 +62,7 @@ def _unread(reason: str) -> Contents:
     )
 
 
-def _walk_4(octets: Octets, at: int) -> Contents:
+def _walk_4(octets: bytes, at: int) -> Contents:
     for _ in range(MAX_BLOCKS):
         if at + 7 > len(octets):
             return _PLAIN
@@ -91,7 +85,7 @@ def _walk_4(octets: Octets, at: int) -> Contents:
     return _unread(f"more than {MAX_BLOCKS}")
 
 
-def _walk_5(octets: Octets, at: int) -> Contents:
+def _walk_5(octets: bytes, at: int) -> Contents:
     for _ in range(MAX_BLOCKS):
         # Checksum (four octets), size of what follows the size, type, flags.
         head = octets[at : at + 64]

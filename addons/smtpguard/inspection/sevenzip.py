@@ -10,15 +10,10 @@ from __future__ import annotations
 import lzma
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from smtpguard.inspection.octets import little
 from smtpguard.inspection.signatures import SEVEN_ZIP
 from smtpguard.model.contents import Contents, Fact, Finding
-
-
-if TYPE_CHECKING:
-    from smtpguard.inspection.octets import Octets
 
 
 MAGIC = b"7z\xbc\xaf\x27\x1c"
@@ -54,7 +49,7 @@ class _Packed:
     unpacked: int
 
 
-def is_seven_zip(octets: Octets, at: int) -> bool:
+def is_seven_zip(octets: bytes, at: int) -> bool:
     """Whether an archive begins there: its start header has its checksum."""
     head = octets[at : at + _START]
     return (
@@ -64,7 +59,7 @@ def is_seven_zip(octets: Octets, at: int) -> bool:
     )
 
 
-def look_at_seven_zip(octets: Octets, start: int = 0) -> Contents:
+def look_at_seven_zip(octets: bytes, start: int = 0) -> Contents:
     """Return the facts of the archive that begins at ``start``."""
     base = start + _START
     at = base + little(octets, start + 12, 8)
@@ -150,7 +145,7 @@ def _packed(header: bytes) -> _Packed:
     return _Packed(start, size, coder, properties, reader.number())
 
 
-def _unpack(octets: Octets, base: int, packed: _Packed) -> bytes:
+def _unpack(octets: bytes, base: int, packed: _Packed) -> bytes:
     if packed.unpacked > MAX_HEADER or packed.size > MAX_HEADER:
         raise _HeaderError("directory too long")
     at = base + packed.start

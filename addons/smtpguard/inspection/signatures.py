@@ -15,13 +15,8 @@ Reads the first 37 KiB at most (an ISO 9660 image says what it is at 32 KiB).
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from smtpguard.model.contents import Contents, Fact
-
-
-if TYPE_CHECKING:
-    from smtpguard.inspection.octets import Octets
 
 
 HEAD_OCTETS = 37 * 1024
@@ -33,6 +28,8 @@ RTF = "text/rtf"
 ONENOTE = "application/onenote"
 SEVEN_ZIP = "application/x-7z-compressed"
 RAR = "application/vnd.rar"
+CAB = "application/vnd.ms-cab-compressed"
+ARJ = "application/x-arj"
 
 _NONE: frozenset[Fact] = frozenset()
 _ARCHIVE = frozenset({Fact.ARCHIVE})
@@ -57,7 +54,7 @@ _ROWS: tuple[tuple[int, bytes, str, frozenset[Fact]], ...] = (
     (0, b"\x04\x22\x4d\x18", "application/x-lz4", _ARCHIVE),
     (0, b"LZIP\x01", "application/lzip", _ARCHIVE),
     (0, b"\x89LZO\x00\r\n\x1a\n", "application/x-lzop", _ARCHIVE),
-    (0, b"MSCF\x00\x00\x00\x00", "application/vnd.ms-cab-compressed", _ARCHIVE),
+    (0, b"MSCF\x00\x00\x00\x00", CAB, _ARCHIVE),
     (0, b"ISc(", "application/x-installshield", _ARCHIVE),
     (
         0,
@@ -170,7 +167,7 @@ _PATTERNS: tuple[tuple[re.Pattern[bytes], str, frozenset[Fact]], ...] = tuple(
         # The basic header: its size, that of its fixed part, versions, host system.
         (
             rb"\x60\xea.[\x00-\x0a][\x1e-\x30].[\x00-\x66][\x00-\x0b]",
-            "application/x-arj",
+            ARJ,
             _ARCHIVE,
         ),
         (rb"!<arch>\n(?!debian-binary)", "application/x-archive", _ARCHIVE),
@@ -216,7 +213,7 @@ _TRAILERS = (
 )
 
 
-def at_start(octets: Octets) -> list[Contents]:
+def at_start(octets: bytes) -> list[Contents]:
     """Return what ``octets`` are by how they begin; more than one if they are made so.
 
     A type without facts is told only where nothing else is.

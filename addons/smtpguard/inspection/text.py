@@ -7,11 +7,6 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import TYPE_CHECKING
-
-
-if TYPE_CHECKING:
-    from smtpguard.inspection.octets import Octets
 
 
 SAMPLE_OCTETS = 64 * 1024
@@ -64,7 +59,7 @@ def is_wide_text(sample: bytes) -> bool:
     return marked or _ASCII_HALF.match(sample) is not None
 
 
-def read_text(octets: Octets) -> str:
+def read_text(octets: bytes) -> str:
     """Return the beginning as text, whatever it is.
 
     UTF-8 is not demanded: each octet that is not ASCII becomes one character.

@@ -1,6 +1,12 @@
-"""What archives hold, and the archives in them (contract 6).
+"""What archives hold, looked at in isolated processes.
 
-``containers`` says which archives begin in some octets. ``pool`` has them entered in
-isolated processes (``sandbox``), which alone call ``archives`` with its readers: in the
-gateway's own process hostile octets meet no C library.
+``Inspector`` is what others use. ``inspection`` tells what octets are and where an
+archive begins; here archives are entered, by readers of our own and by libarchive,
+which is C: ``child`` runs them, ``pool`` keeps children, ``protocol`` is what they
+speak.
 """
+
+from smtpguard.unpacking.inspector import Inspector
+
+
+__all__ = ["Inspector"]

@@ -7,45 +7,35 @@ never raises, and ends within its limits; a limit that was met is a finding and
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from smtpguard.model.contents import Contents, Entry, Fact, Finding
-from smtpguard.unpacking.arjreader import arj_members
-from smtpguard.unpacking.containers import (
+from smtpguard.inspection import detect
+from smtpguard.inspection.containers import (
     Container,
     Way,
     containers,
-    is_streamable,
     volume_descriptors,
 )
-from smtpguard.unpacking.libarchivereader import (
-    archive_members,
-    compressed_members,
-    expanded,
-    is_builtin,
-)
-from smtpguard.unpacking.members import (
+from smtpguard.inspection.members import (
     Member,
     Oddity,
     UnreadableError,
-    expanded_names,
     is_unsafe,
     printable,
     readings,
 )
-from smtpguard.unpacking.zipreader import zip_members
+from smtpguard.inspection.zipdirectory import begins_as_zip
+from smtpguard.model.contents import Contents, Entry, Fact, Finding
+from smtpguard.unpacking import libarchivereader
+from smtpguard.unpacking.readers import members
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    type Detect = Callable[[bytes, tuple[str, ...], str], Contents]
-    """Content, names and claimed type -> what the content is by itself."""
+    from collections.abc import Iterable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +49,7 @@ class ArchiveLimits:
     octets: int = 256 << 20
     """Expanded, of all of them together."""
     entry_octets: int = 224 << 20
-    """Expanded, of one file; a larger one is hashed, not looked into. With the archive
-    and all else the process has less than 300 MiB."""
+    """Expanded, of one file; a larger one is hashed, not looked into."""
     ratio: int = 200
     """Octets expanded for each octet of the outermost archive ..."""
     ratio_from: int = 10 << 20
@@ -77,6 +66,8 @@ MAX_ALIKE = 10
 MAX_PATH = 4096
 """Characters of an entry's path; the beginning is left out of a longer one."""
 
+_LISTED = frozenset({Way.ZIP, Way.ARJ, Way.TNEF})
+"""Whose members are listed without their contents being read."""
 _READINGS_OF_CD = (
     "",
     "iso9660:!rockridge",
@@ -85,19 +76,17 @@ _READINGS_OF_CD = (
 
 
 def look_inside(
-    octets: bytes,
-    limits: ArchiveLimits,
-    detect: Detect,
-    names: tuple[str, ...] = (),
+    octets: bytes, names: tuple[str, ...], limits: ArchiveLimits
 ) -> Contents:
     """Return what the archives in ``octets`` hold; empty where there are none.
 
-    ``detected`` is not set: what the octets themselves are is not asked here. ``names``
-    are theirs, for a compressed file takes its name from them.
+    ``detected`` is not set, nor ``Fact.ARCHIVE`` where ``detect`` tells it: what the
+    octets themselves are is not asked here. ``names`` are theirs, for a compressed file
+    takes its name from them.
     """
-    look = _Look(limits, detect, len(octets))
+    look = _Look(limits, len(octets))
     try:
-        found = look.enter(octets, names, "", 1)
+        found = look.enter(octets, containers(octets), names, "", 1)
     except MemoryError:
         look.limit("limit-memory")
         found = {Fact.LIMIT}
@@ -109,9 +98,8 @@ def look_inside(
 class _Look:
     """One look: what was found, and what may still be spent."""
 
-    def __init__(self, limits: ArchiveLimits, detect: Detect, outer: int) -> None:
+    def __init__(self, limits: ArchiveLimits, outer: int) -> None:
         self.limits = limits
-        self.detect = detect
         self.entries: list[Entry] = []
         self.findings: dict[Finding, None] = {}
         self.facts: set[Fact] = set()
@@ -131,40 +119,78 @@ class _Look:
         self._find(kind, detail)
 
     def enter(
-        self, octets: bytes, names: tuple[str, ...], where: str, depth: int
+        self,
+        octets: bytes,
+        found: tuple[Container, ...],
+        names: tuple[str, ...],
+        where: str,
+        depth: int,
+        *,
+        is_archive: bool = False,
     ) -> set[Fact]:
-        """List the archives in ``octets``; return what that says of them."""
+        """List the archives that were found; return what that says of ``octets``.
+
+        Where there is none though it ``is_archive``, nobody here can open it.
+        """
         facts: set[Fact] = set()
-        for container in containers(octets):
-            facts.add(Fact.ARCHIVE)
-            if container.start:
-                self._find("archive-prepended", f"{container.start} octets")
-            if container.way is Way.OPAQUE:
-                self.limit("not-inspectable", container.name)
-                facts.add(Fact.LIMIT)
-            elif depth > self.limits.depth:
-                self.limit("limit-depth", where)
-                facts.add(Fact.LIMIT)
-            elif container.way is Way.COMPRESSED:
-                facts |= self._expand(octets, container.name, names, where, depth)
-            elif container.way is Way.ISO:
-                facts |= self._iso(octets, where, depth)
-            else:
-                members = self._reader(octets, container)
-                can_list = container.way is not Way.LIBARCHIVE
-                facts |= self._list(members, where, depth, can_list=can_list)
+        for container in found:
+            if container.inlaid:
+                self._enter_inlaid(container, octets, where, depth)
+                continue
+            if container.way is not Way.TNEF and not begins_as_zip(octets):
+                facts.add(Fact.ARCHIVE)
+            facts |= self._enter(container, octets, names, where, depth)
+        if is_archive and not found:
+            self.limit("not-inspectable", where)
+            facts.add(Fact.LIMIT)
         return facts
 
-    def _reader(self, octets: bytes, container: Container) -> Iterator[Member | Oddity]:
-        if container.way is Way.ZIP:
-            return zip_members(octets, self.limits.entries)
-        if container.way is Way.ARJ:
-            return arj_members(octets, container.start)
-        return archive_members(octets, container.start)
+    def _enter(
+        self,
+        container: Container,
+        octets: bytes,
+        names: tuple[str, ...],
+        where: str,
+        depth: int,
+    ) -> set[Fact]:
+        if container.start:
+            self._find("archive-prepended", f"{container.start} octets")
+        if depth > self.limits.depth:
+            self.limit("limit-depth", where)
+            return {Fact.LIMIT}
+        if container.way is Way.ISO and libarchivereader.available():
+            return self._iso(octets, where, depth)
+        left = max(self.limits.entries - self._members, 0)
+        found = members(octets, container, names, left)
+        can_list = container.way in _LISTED
+        return self._list(found, where, depth, can_list=can_list)
+
+    def _enter_inlaid(
+        self, container: Container, octets: bytes, where: str, depth: int
+    ) -> None:
+        """List what can be read, and is not listed, of what may be a piece of a file.
+
+        What cannot be read says nothing, but a limit is a limit.
+        """
+        facts, findings = set(self.facts), dict(self.findings)
+        begin = len(self.entries)
+        self._enter(container, octets, (), where, depth)
+        limits = [one for one in self.findings if one.kind.startswith("limit-")]
+        facts |= self.facts & {Fact.ENCRYPTED}
+        self.facts, self.findings = facts, findings
+        known = {(one.sha256, one.names) for one in self.entries[:begin]}
+        self.entries[begin:] = [
+            one
+            for one in self.entries[begin:]
+            if (one.sha256 or Fact.ENCRYPTED in one.facts)
+            and (one.sha256, one.names) not in known
+        ]
+        for one in limits:
+            self.limit(one.kind, one.detail)
 
     def _list(
         self,
-        members: Iterable[Member | Oddity],
+        found: Iterable[Member | Oddity],
         where: str,
         depth: int,
         *,
@@ -172,7 +198,7 @@ class _Look:
     ) -> set[Fact]:
         """Take each member; ``can_list`` says that names cost no reading of content."""
         facts: set[Fact] = set()
-        for member in members:
+        for member in found:
             if isinstance(member, Oddity):
                 facts |= self._odd(member, where)
             else:
@@ -218,18 +244,24 @@ class _Look:
         self.entries.append(replace(entry, facts=frozenset(facts)))
         if not size or content is None:
             return facts
-        seen = self._detected(content, entry.names)
+        found = containers(content)
+        seen = self._detected(content, entry.names, found)
         self.entries[at] = replace(
             entry, detected=seen.detected, facts=seen.facts | facts
         )
-        inner = self.enter(content, entry.names, entry.path, depth + 1)
+        is_archive = Fact.ARCHIVE in seen.facts
+        inner = self.enter(
+            content, found, entry.names, entry.path, depth + 1, is_archive=is_archive
+        )
         self.entries[at] = replace(self.entries[at], facts=seen.facts | facts | inner)
         passed_on = {Fact.ENCRYPTED, Fact.LIMIT, Fact.MALFORMED}
         return (facts | inner | (seen.facts & {Fact.LIMIT})) & passed_on
 
-    def _detected(self, content: bytes, names: tuple[str, ...]) -> Contents:
+    def _detected(
+        self, content: bytes, names: tuple[str, ...], found: tuple[Container, ...]
+    ) -> Contents:
         try:
-            seen = self.detect(content, names, "")
+            seen = detect(content, names, "", found)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - another's fault must not end this
@@ -293,29 +325,6 @@ class _Look:
             self._is_over = True
             self.limit("limit-seconds")
 
-    def _expand(
-        self,
-        octets: bytes,
-        compression: str,
-        names: tuple[str, ...],
-        where: str,
-        depth: int,
-    ) -> set[Fact]:
-        """Look into a compressed file: at the members of its tar, or at itself."""
-        if not is_builtin(compression):
-            self.limit("not-inspectable", compression)
-            return {Fact.LIMIT}
-        if is_streamable(_head(octets, compression)):
-            members = compressed_members(octets, compression)
-        else:
-            members = (
-                replace(one, names=expanded_names(one.names, names))
-                if isinstance(one, Member)
-                else one
-                for one in expanded(octets, compression)
-            )
-        return self._list(members, where, depth, can_list=False)
-
     def _iso(self, octets: bytes, where: str, depth: int) -> set[Fact]:
         """List a CD in the three ways in which systems read its folders.
 
@@ -330,8 +339,8 @@ class _Look:
             ways = ways[:1]
         for options in ways:
             start = len(self.entries)
-            members = archive_members(octets, 0, options)
-            facts |= self._list(members, where, depth, can_list=False)
+            found = libarchivereader.archive_members(octets, 0, options)
+            facts |= self._list(found, where, depth, can_list=False)
             fresh = self.entries[start:]
             if options and known:
                 del self.entries[start:]
@@ -388,12 +397,3 @@ class _Look:
         alike = sum(finding.kind == kind for finding in self.findings)
         if alike < MAX_ALIKE and len(self.findings) < MAX_FINDINGS:
             self.findings[Finding(kind, printable(detail))] = None
-
-
-def _head(octets: bytes, compression: str) -> bytes:
-    """Return the beginning of what a compressed file holds, as much as can be read."""
-    with contextlib.suppress(UnreadableError):
-        for member in expanded(octets, compression):
-            if isinstance(member, Member) and member.chunks is not None:
-                return next(member.chunks, b"")
-    return b""

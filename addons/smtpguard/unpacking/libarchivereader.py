@@ -15,7 +15,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from smtpguard.unpacking.members import Member, Oddity, UnreadableError
+from smtpguard.inspection.members import Member, Oddity, UnreadableError
 
 
 if TYPE_CHECKING:
@@ -121,6 +121,15 @@ def compressed_members(octets: bytes, filter_name: str) -> Iterator[Member | Odd
 def expanded(octets: bytes, filter_name: str) -> Iterator[Member | Oddity]:
     """Yield what a compressed file holds as one member, or an oddity."""
     yield from _members(octets, 0, ("raw",), filter_name=filter_name)
+
+
+def head(octets: bytes, filter_name: str) -> bytes:
+    """Return the first octets of what a compressed file holds, as far as they go."""
+    with contextlib.suppress(UnreadableError):
+        for member in expanded(octets, filter_name):
+            if isinstance(member, Member) and member.chunks is not None:
+                return next(member.chunks, b"")
+    return b""
 
 
 def expanded_by_zip(packed: bytes) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Keeps the isolated processes that look into contents (sandbox.py).
+"""Keeps the isolated processes that look into archives (``child``).
 
 For the threads that judge messages; knows nothing of asyncio. A process that crashes,
 stalls or answers nonsense is killed by its number and replaced; who asked gets a
@@ -19,14 +19,9 @@ import time
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from smtpguard.model.contents import Contents, Fact, Finding
-from smtpguard.unpacking import sandbox
-
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from smtpguard.unpacking.protocol import Request, receive_answer, send_request
 
 
 SIZE = 2
@@ -34,16 +29,21 @@ MAX_WAITING = 64
 """Threads that may wait for a process; others are told at once that it is busy."""
 MAX_LOOKS = 1_000
 """Looks after which a process is replaced, for whatever may have grown in it."""
-DYING_SECONDS = 0.5
-"""Between the end of what a process says and the end of itself."""
 MIN_SECONDS = 0.05
 """With less left a look is not begun."""
 
-_FOLDER = str(Path(__file__).resolve().parents[2])
+LOOK = "smtpguard.unpacking.child:look"
+"""The job of the gateway, as ``module:function``; tests have others."""
+
+# -I: neither environment nor current folder decide what is imported; the folders of
+# this process do, for smtpguard may have been found by mitmproxy's path alone. -B: no
+# file is written, not even compiled modules.
+_OPTIONS = ("-I", "-B", "-c")
 _START = (
-    "import sys; sys.path[:0] = sys.argv[3:]; "
-    "from smtpguard.unpacking.sandbox import main; main()"
+    "import sys; sys.path[:] = sys.argv[3:]; "
+    "from smtpguard.unpacking.child import main; main()"
 )
+_FOLDER = str(Path(__file__).resolve().parents[2])
 
 
 @dataclass(slots=True)
@@ -52,49 +52,43 @@ class _Child:
     channel: socket.socket
     looks: int = 0
 
-    def end(self, patience: float = 0) -> str:
-        """Kill it; return what it had died of by itself in so many seconds, or ""."""
+    def end(self) -> None:
+        """Kill it, and have the kernel forget it."""
         self.channel.close()
-        status = None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            # One that has just died may not be there to be asked yet.
-            status = self.process.wait(patience)
         self.process.kill()
         self.process.wait()
-        if status is None:
+
+    def cause_of_death(self, seconds: float) -> str:
+        """Return what it died of by itself, waiting a little for that; "" if not."""
+        try:
+            status = self.process.wait(max(seconds, 0))
+        except subprocess.TimeoutExpired:
             return ""
-        if status < 0:
-            with contextlib.suppress(ValueError):
-                return signal.Signals(-status).name
-        return f"exit status {status}"
+        if status >= 0:
+            return f"exit status {status}"
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-status).name
+        return f"signal {-status}"
 
 
 class Pool:
-    """A number of isolated processes, started when they are first needed.
+    """A number of isolated processes, started when they are first needed."""
 
-    ``job`` is what they do, ``folders`` where its modules lie beside smtpguard's own.
-    """
-
-    def __init__(
-        self, size: int = SIZE, job: str = sandbox.INSPECT, folders: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, size: int = SIZE, job: str = LOOK) -> None:
         self._size = size
         self._job = job
-        self._folders = tuple(folders)
         self._begin()
         own = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: (method := own()) and method())
 
-    def look(
-        self, octets: bytes, names: tuple[str, ...], claimed: str, seconds: float
-    ) -> Contents:
+    def look(self, octets: bytes, names: tuple[str, ...], seconds: float) -> Contents:
         """Return what is in ``octets``, after ``seconds`` at most, never raising.
 
-        The time includes waiting for a process that is free.
+        The time includes waiting for a process that is free, and its start.
         """
         deadline = time.monotonic() + seconds
         with self._lock:
-            if self._is_stopped:
+            if self._stopped.is_set():
                 return _nothing("inspector-stopped")
             if self._waiting >= MAX_WAITING:
                 return _nothing("inspector-busy")
@@ -107,26 +101,25 @@ class Pool:
         finally:
             with self._lock:
                 self._waiting -= 1
+        usable = None
         try:
-            contents, child = self._look(child, octets, names, claimed, deadline)
+            contents, usable = self._look(child, octets, names, deadline)
         finally:
-            self._free.put(child)
+            self._free.put(usable)
+            if self._stopped.is_set():
+                self._bury_free()
         return contents
 
     def stop(self) -> None:
         """End all processes; looks under way end with a finding, later ones at once."""
         with self._lock:
-            self._is_stopped = True
+            self._stopped.set()
             children = tuple(self._children)
         for child in children:
             # Whoever waits for its answer sees it end, and buries it.
             child.process.kill()
             child.process.wait()
-        for _ in range(self._size):
-            with contextlib.suppress(queue.Empty):
-                free = self._free.get_nowait()
-                if free is not None:
-                    self._bury(free)
+        self._bury_free()
 
     def pids(self) -> tuple[int, ...]:
         """Return the numbers of the processes that there are."""
@@ -140,7 +133,7 @@ class Pool:
             self._free.put(None)
         self._children: list[_Child] = []
         self._waiting = 0
-        self._is_stopped = False
+        self._stopped = threading.Event()
 
     def _after_fork(self) -> None:
         """Leave the processes to whom they belong, and locks that nobody will open."""
@@ -154,51 +147,55 @@ class Pool:
         child: _Child | None,
         octets: bytes,
         names: tuple[str, ...],
-        claimed: str,
         deadline: float,
     ) -> tuple[Contents, _Child | None]:
         """Return what was found, and the process if it can be used again."""
+        if child is not None and not _is_usable(child):
+            self._bury(child)
+            child = None
+        if self._stopped.is_set():
+            return _nothing("inspector-stopped"), child
+        if deadline - time.monotonic() < MIN_SECONDS:
+            return _nothing("inspector-busy"), child
         try:
-            if child is None or not _is_usable(child):
-                self._bury(child)
-                child = None
-                child = self._start()
+            child = child or self._start()
         except OSError as error:
             return _nothing("inspector-failed", type(error).__name__), None
+        child.looks += 1
         try:
-            left = deadline - time.monotonic()
-            if left < MIN_SECONDS:
-                return _nothing("inspector-busy"), child
-            child.looks += 1
+            left = max(deadline - time.monotonic(), 0.001)
             child.channel.settimeout(left)
-            sandbox.send_request(child.channel, octets, names, claimed, left)
-            answer = sandbox.receive_frame(child.channel, sandbox.MAX_ANSWER, deadline)
-            return sandbox.unpack(answer), child
+            send_request(child.channel, Request(octets, names, left))
+            return receive_answer(child.channel, deadline), child
         except TimeoutError:
-            self._bury(child)
-            return _nothing("inspector-timeout"), None
+            failure = _nothing("inspector-timeout")
         except ValueError:
-            self._bury(child)
-            return _nothing("inspector-nonsense"), None
+            failure = _nothing("inspector-nonsense")
         except (OSError, EOFError):
-            cause = self._bury(child, DYING_SECONDS)
-            kind = "inspector-crashed"
-            if self._is_stopped:
-                kind = "inspector-stopped"
+            cause = child.cause_of_death(deadline - time.monotonic())
+            failure = _nothing("inspector-crashed", cause)
+            if self._stopped.is_set():
+                failure = _nothing("inspector-stopped")
             elif cause == signal.SIGKILL.name:
                 # By the kernel, out of memory, or by an administrator.
-                kind = "inspector-killed"
-            return _nothing(kind, cause), None
+                failure = _nothing("inspector-killed")
+        self._bury(child)
+        return failure, None
 
     def _start(self) -> _Child:
         """Start a process. Raises OSError."""
         ours, theirs = socket.socketpair()
-        number = str(theirs.fileno())
-        folders = (_FOLDER, *self._folders)
+        folders = [_FOLDER, *(one for one in sys.path if Path(one).is_absolute())]
         try:
             process = subprocess.Popen(  # noqa: S603 - this very interpreter
-                # -B: it writes no file, not even compiled modules.
-                [sys.executable, "-I", "-B", "-c", _START, number, self._job, *folders],
+                [
+                    sys.executable,
+                    *_OPTIONS,
+                    _START,
+                    str(theirs.fileno()),
+                    self._job,
+                    *dict.fromkeys(folders),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -214,17 +211,25 @@ class Pool:
         child = _Child(process, ours)
         with self._lock:
             self._children.append(child)
-            if self._is_stopped:
+            if self._stopped.is_set():
                 process.kill()
         return child
 
-    def _bury(self, child: _Child | None, patience: float = 0) -> str:
-        if child is None:
-            return ""
+    def _bury(self, child: _Child) -> None:
         with self._lock:
-            if child in self._children:
-                self._children.remove(child)
-        return child.end(patience)
+            self._children.remove(child)
+        child.end()
+
+    def _bury_free(self) -> None:
+        """End the processes that nobody uses; whoever still comes finds none."""
+        free = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                free.append(self._free.get_nowait())
+        for child in free:
+            if child is not None:
+                self._bury(child)
+            self._free.put(None)
 
 
 def _is_usable(child: _Child) -> bool:

@@ -1,9 +1,7 @@
-"""Zip archives in every reading (PKWARE's APPNOTE.TXT; attack M10).
+"""What the files of a zip archive hold (PKWARE's APPNOTE.TXT; attack M10).
 
-A zip archive says twice what it holds: in its central directory, which most programs
-read, and in a local header before each file, which programs read that take it as a
-stream or repair it. There can be several directories and something before the first
-header. All of them are read; where they do not say the same is an oddity
+``inspection.zipdirectory`` lists them in all readings; where directory and local header
+do not say the same of a file, both names are its names and this is an oddity
 ``archive-disagrees``. Never raises; each file's content is expanded only when it is
 asked for.
 """
@@ -14,32 +12,26 @@ import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from smtpguard.unpacking import libarchivereader
-from smtpguard.unpacking.members import Member, Oddity, UnreadableError
-from smtpguard.unpacking.zipdirectory import (
+from smtpguard.inspection.members import Member, Oddity, UnreadableError
+from smtpguard.inspection.zipdirectory import Listed, listed
+from smtpguard.inspection.zipheader import (
+    DEFLATED,
+    FULL,
     LOCAL,
     SIZES_FOLLOW,
+    STORED,
     Header,
-    directories,
-    end_of,
-    local_header,
 )
+from smtpguard.unpacking import libarchivereader
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-MAX_FALSE_HEADERS = 50_000
-"""Octets that look like a local header and are none, until no more are looked for."""
-
-_ENCRYPTED = 1
 _MASKED = 1 << 13
-_STORED = 0
-_DEFLATED = 8
 _BY_LIBARCHIVE = frozenset({12, 14, 93, 95, 98})
 """bzip2, LZMA, zstd, xz, PPMd."""
-_FULL = 0xFFFFFFFF
 _EMPTY = 32
 """Octets that nothing takes at most, packed by any method."""
 _STEP = 1 << 14
@@ -49,38 +41,32 @@ _MAX_STEP_OUT = 1 << 20
 def zip_members(octets: bytes, most: int) -> Iterator[Member | Oddity]:
     """Yield every file that any reading of a zip archive has.
 
-    Looks at ``most`` files of the directories and local headers each and at one more,
-    so that whoever counts sees that there are too many.
+    ``most`` is what ``listed`` takes.
     """
-    central, oddities = directories(octets, most + 1)
-    yield from oddities
-    local = {
-        offset: header
-        for offset in central
-        if (header := local_header(octets, offset)) is not None
-    }
-    if local and (first := min(local)) > 0:
-        yield Oddity("archive-prepended", f"{first} octets", malformed=False)
-    for offset, headers in central.items():
-        for header in headers:
-            yield from _listed(octets, header, local.get(offset))
-    if sum(map(len, central.values())) <= most:
-        yield from _strays(octets, central, local, most + 1)
+    for one in listed(octets, most):
+        if isinstance(one, Oddity):
+            yield one
+        else:
+            yield from _members(octets, one)
 
 
-def _listed(
-    octets: bytes, header: Header, local: Header | None
-) -> Iterator[Member | Oddity]:
-    """Yield a file of the directory, as its local header has it, too."""
+def _members(octets: bytes, one: Listed) -> Iterator[Member | Oddity]:
+    """Yield a file as all of its headers have it, and what they disagree about."""
+    central, local = one.central, one.local
     if local is None:
+        assert central is not None
         yield Oddity("archive-damaged", "no local header", unseen=True)
-        yield Member(header.names, header.size)
+        yield Member(central.names, central.size)
         return
-    if differing := _differing(header, local):
+    if central is None:
+        if not _is_folder(local):
+            yield _member(octets, local, local)
+        return
+    if differing := _differing(central, local):
         yield Oddity("archive-disagrees", f"directory and header: {differing}")
-    names = tuple(dict.fromkeys((*header.names, *local.names)))
-    if not _is_folder(header) or not _is_folder(local):
-        yield _member(octets, replace(header, names=names), local)
+    names = tuple(dict.fromkeys((*central.names, *local.names)))
+    if not _is_folder(central) or not _is_folder(local):
+        yield _member(octets, replace(central, names=names), local)
 
 
 def _differing(central: Header, local: Header) -> str:
@@ -88,9 +74,9 @@ def _differing(central: Header, local: Header) -> str:
     found = []
     if not set(central.names) & set(local.names):
         found.append("name")
-    if central.method != local.method and local.flags & (_ENCRYPTED | _MASKED) == 0:
+    if central.method != local.method and not local.is_encrypted:
         found.append("method")
-    if (central.flags ^ local.flags) & _ENCRYPTED:
+    if central.is_encrypted != local.is_encrypted:
         found.append("encryption")
     is_silent = local.flags & SIZES_FOLLOW and not local.packed and not local.size
     is_masked = (central.flags | local.flags) & _MASKED
@@ -102,45 +88,12 @@ def _differing(central: Header, local: Header) -> str:
     return ", ".join(found)
 
 
-def _strays(
-    octets: bytes,
-    central: dict[int, list[Header]],
-    local: dict[int, Header],
-    most: int,
-) -> Iterator[Member | Oddity]:
-    """Yield the files whose local headers no directory knows."""
-    at = octets.find(LOCAL)
-    covered = found = false = 0
-    while at >= 0:
-        header = local.get(at) or local_header(octets, at)
-        if header is None:
-            false += 1
-        elif at in central:
-            covered = max(covered, end_of(octets, header, central[at][0]))
-        elif at >= covered:
-            found += 1
-            covered = end_of(octets, header, header)
-            if central:
-                yield Oddity("archive-disagrees", "a file in no directory")
-            if not _is_folder(header):
-                yield _member(octets, header, header)
-        if found >= most or false >= MAX_FALSE_HEADERS:
-            yield Oddity("limit-headers", unseen=True, malformed=False)
-            return
-        at = octets.find(LOCAL, max(at + 1, covered))
-    if found and not central:
-        yield Oddity("archive-damaged", "no directory", unseen=True)
-
-
 def _is_folder(header: Header) -> bool:
     return not header.size and all(name[-1:] in (b"/", "/") for name in header.names)
 
 
 def _member(octets: bytes, header: Header, local: Header) -> Member:
-    if (header.flags | local.flags) & (_ENCRYPTED | _MASKED) or 99 in (
-        header.method,
-        local.method,
-    ):
+    if header.is_encrypted or local.is_encrypted:
         return Member(header.names, header.size, encrypted=True)
     return Member(header.names, header.size, _content(octets, header, local))
 
@@ -148,7 +101,7 @@ def _member(octets: bytes, header: Header, local: Header) -> Member:
 def _content(octets: bytes, header: Header, local: Header) -> Iterator[bytes]:
     """Yield what the file holds; of two sizes the larger."""
     sizes = (header.packed, local.packed)
-    packed = max(size if size != _FULL else 0 for size in sizes)
+    packed = max(size if size != FULL else 0 for size in sizes)
     crc = size = 0
     for chunk in _expanded(octets, header, local, packed):
         yield chunk
@@ -163,13 +116,13 @@ def _expanded(
     octets: bytes, header: Header, local: Header, packed: int
 ) -> Iterator[bytes]:
     method = header.method
-    if method == _DEFLATED:
+    if method == DEFLATED:
         # A stream that says itself where it ends: no size is asked.
         yield from _inflated(octets, local.data)
         return
     is_cut = local.data + packed > len(octets)
     data = octets[local.data : local.data + packed]
-    if method == _STORED:
+    if method == STORED:
         yield data
     elif method in _BY_LIBARCHIVE and packed <= _EMPTY and not header.size:
         # An empty file, at which libarchive fails.
@@ -211,7 +164,7 @@ def _alone(data: bytes, header: Header) -> bytes:
         (0, 4),  # time and date
         (header.crc, 4),
         (len(data), 4),
-        (min(header.size, _FULL - 1), 4),
+        (min(header.size, FULL - 1), 4),
         (1, 2),  # octets of the name
         (0, 2),
     )

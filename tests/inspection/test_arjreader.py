@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from smtpguard.unpacking.arjreader import arj_members, is_arj
-from smtpguard.unpacking.members import Member, Oddity, UnreadableError
-from tests.unpacking.crafted import EXE, arj
+from smtpguard.inspection.arjreader import arj_members, is_arj
+from smtpguard.inspection.members import Member, Oddity, UnreadableError
+from tests.inspection.crafted import EXE, arj
 
 
 def only(octets: bytes, start: int = 0) -> Member:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from smtpguard.unpacking.members import (
+from smtpguard.inspection.members import (
     expanded_names,
     is_unsafe,
     printable,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from smtpguard.unpacking.members import Member, Oddity, UnreadableError
+from smtpguard.inspection.members import Member, Oddity, UnreadableError
+from smtpguard.inspection.octets import little
 
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _NOT_FILES = {2, 3, 4, 5}
 
 def is_arj(octets: bytes, start: int = 0) -> bool:
     """Say whether an ARJ header with the right CRC begins at ``start``."""
-    return _header(octets, start) is not None
+    return _fields(octets, start) is not None
 
 
 def arj_members(octets: bytes, start: int = 0) -> Iterator[Member | Oddity]:
@@ -44,40 +45,46 @@ def arj_members(octets: bytes, start: int = 0) -> Iterator[Member | Oddity]:
         if is_main:
             is_main = False
             continue
-        packed = int.from_bytes(fields[12:16], "little")
+        packed = little(fields, 12, 4)
         if fields[6] not in _NOT_FILES:
             yield _member(octets, fields, position, packed)
         position += packed
 
 
 def _header(octets: bytes, position: int) -> tuple[bytes, int] | None:
-    """Return the fields at ``position`` and where they end; no fields end the archive.
+    """Return the fields at ``position`` and where what they are about begins.
 
-    None where there is no header, or a damaged one.
+    No fields end the archive. None where there is no header, or a damaged one.
     """
-    if octets[position : position + 2] != MAGIC:
-        return None
-    size = int.from_bytes(octets[position + 2 : position + 4], "little")
-    if size == 0 and position + 4 <= len(octets):
+    if octets[position : position + 4] == MAGIC + b"\0\0":
         return b"", position + 4
-    fields = octets[position + 4 : position + 4 + size]
-    if len(fields) < size:
+    fields = _fields(octets, position)
+    if fields is None:
         return None
-    position += 4 + size
-    crc = octets[position : position + 4]
-    right = zlib.crc32(fields).to_bytes(4, "little")
-    # The first octet says how long the fixed fields are.
-    if not 30 <= size <= _MAX_HEADER or not 30 <= fields[0] < size or crc != right:
-        return None
-    position += 4
-    while (size := int.from_bytes(octets[position : position + 2], "little")) != 0:
+    position += 4 + len(fields) + 4
+    while (size := little(octets, position, 2)) != 0:
         position += 2 + size + 4
     return fields, position + 2
 
 
+def _fields(octets: bytes, position: int) -> bytes | None:
+    """Return the fields of a header with the right CRC."""
+    if octets[position : position + 2] != MAGIC:
+        return None
+    size = little(octets, position + 2, 2)
+    # The first octet says how long the fixed fields are.
+    if not 30 <= size <= _MAX_HEADER:
+        return None
+    fields = octets[position + 4 : position + 4 + size]
+    if len(fields) < size or not 30 <= fields[0] < size:
+        return None
+    crc = octets[position + 4 + size : position + 8 + size]
+    return fields if crc == zlib.crc32(fields).to_bytes(4, "little") else None
+
+
 def _member(octets: bytes, fields: bytes, position: int, packed: int) -> Member:
     name = fields[fields[0] :].partition(b"\0")[0]
-    size = int.from_bytes(fields[16:20], "little")
+    size = little(fields, 16, 4)
     if fields[4] & _GARBLED:
         return Member((name,), size, encrypted=True)
     chunks = _content(octets[position : position + packed], fields, packed)
@@ -88,6 +95,6 @@ def _content(data: bytes, fields: bytes, packed: int) -> Iterator[bytes]:
     if fields[5] != _STORED:
         raise UnreadableError("not-inspectable", f"arj method {fields[5]}")
     yield data
-    crc = int.from_bytes(fields[20:24], "little")
+    crc = little(fields, 20, 4)
     if len(data) < packed or zlib.crc32(data) != crc:
         raise UnreadableError("archive-damaged", "arj content")

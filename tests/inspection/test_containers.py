@@ -3,12 +3,15 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import struct
+import zlib
 
 import pytest
 
-from smtpguard.unpacking.containers import Container, Way, containers, is_streamable
-from tests.unpacking import crafted
-from tests.unpacking.crafted import EXE, tarred, zipped
+from smtpguard.inspection.containers import Container, Way, containers, is_streamable
+from smtpguard.inspection.signatures import ARJ, CAB, RAR, SEVEN_ZIP
+from tests.inspection import crafted
+from tests.inspection.crafted import EXE, tarred, zipped
 
 
 def image(*descriptors: bytes) -> bytes:
@@ -16,6 +19,10 @@ def image(*descriptors: bytes) -> bytes:
 
 
 ZIP = zipped({"x.exe": EXE})
+RAR4 = crafted.rar4(b"a", b"")
+SEVEN = b"7z\xbc\xaf\x27\x1c\0\4" + struct.pack("<I", zlib.crc32(bytes(20)))
+SEVEN += bytes(20)
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".ljust(512, b"\0")
 CASES = {
     "zip": (ZIP, Container(Way.ZIP)),
     "zip-without-directory": (ZIP[:200], Container(Way.ZIP)),
@@ -43,8 +50,18 @@ CASES = {
     "dmg": (bytes(900) + b"koly".ljust(512), Container(Way.OPAQUE, name="disk image")),
     "cd": (image(b"\x01CD001"), Container(Way.ISO)),
     "udf": (image(b"\0BEA01", b"\0NSR02"), Container(Way.OPAQUE, name="udf")),
-    "rar-later": (b"GIF8" + crafted.rar4(b"a", b""), Container(Way.LIBARCHIVE, 4)),
-    "arj-later": (b"\x60\xea" + crafted.arj(b"a", b""), Container(Way.ARJ, 2)),
+    "tnef": (b"\x78\x9f\x3e\x22", Container(Way.TNEF)),
+    "rar-later": (b"GIF8" + RAR4, Container(Way.LIBARCHIVE, 4, RAR)),
+    "7z-later": (
+        b"GIF8" + SEVEN,
+        Container(Way.LIBARCHIVE, 4, SEVEN_ZIP),
+    ),
+    "cab-later": (b"GIF8" + crafted.cab(b"a", b""), Container(Way.LIBARCHIVE, 4, CAB)),
+    "decoys": (
+        b"?" + b"Rar!\x1a\x07\0" * 99 + RAR4,
+        Container(Way.LIBARCHIVE, 694, RAR),
+    ),
+    "arj-later": (b"\x60\xea" + crafted.arj(b"a", b""), Container(Way.ARJ, 2, ARJ)),
 }
 
 
@@ -63,6 +80,31 @@ def test_both_file_systems_of_a_cd_are_told() -> None:
 def test_a_zip_is_found_behind_another_archive() -> None:
     found = containers(crafted.rar4(b"a", b"b") + ZIP)
     assert [one.way for one in found] == [Way.LIBARCHIVE, Way.ZIP]
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        OLE + ZIP + bytes(9),
+        OLE + ZIP[:200] + bytes(9),
+        b"%PDF-1.4\n" + ZIP + b"\n%%EOF",
+        OLE + RAR4,
+        crafted.tarred({"a.docx": ZIP}),
+        crafted.cpio(b"a.docx", ZIP),
+        crafted.ar(b"a.docx", ZIP) + b"\n",
+        image(b"\x01CD001") + ZIP + bytes(9),
+        zipped({"a.rar": RAR4}, 0),
+    ],
+    ids=["ole", "cut", "pdf", "ole-rar", "tar", "cpio", "ar", "iso", "rar-in-zip"],
+)
+def test_what_lies_in_another_file_as_it_is_is_inlaid(octets: bytes) -> None:
+    found = containers(octets)
+    assert [one.inlaid for one in found].count(True) == 1
+
+
+@pytest.mark.parametrize("front", [OLE, b"%PDF-1.4\n", crafted.cpio(b"a", b"")])
+def test_a_zip_that_ends_where_all_ends_is_meant(front: bytes) -> None:
+    assert Container(Way.ZIP) in containers(front + ZIP)
 
 
 @pytest.mark.parametrize(

@@ -241,3 +241,28 @@ def arj(name: bytes, content: bytes, *, method: int = 0, flags: int = 0) -> byte
         + content
         + b"\x60\xea\0\0"
     )
+
+
+def tnef(*attributes: tuple[int, bytes]) -> bytes:
+    """Return a TNEF stream of attributes: id and data."""
+    octets = struct.pack("<IH", 0x223E9F78, 7)
+    for name, data in attributes:
+        octets += struct.pack("<BHHI", 2, name, 6, len(data)) + data
+        octets += struct.pack("<H", sum(data) & 0xFFFF)
+    return octets
+
+
+def properties(*values: tuple[int, int, bytes]) -> bytes:
+    """Return MAPI properties: type, id, and value as it is written."""
+    octets = struct.pack("<I", len(values))
+    for kind, name, value in values:
+        octets += struct.pack("<HH", kind, name) + value
+    return octets
+
+
+def sized(*values: bytes) -> bytes:
+    """Return values of a type without a size of its own."""
+    octets = struct.pack("<I", len(values))
+    for value in values:
+        octets += struct.pack("<I", len(value)) + value + bytes(-len(value) % 4)
+    return octets

@@ -1,7 +1,9 @@
 """Which archives begin in some octets, and where: by signature alone.
 
 Octets can be several archives at once, or a picture with one behind it: programs look
-for zip from the end, for rar, 7z and cab behind whatever comes first.
+for zip from the end, for rar, 7z and cab behind whatever comes first. An archive that
+lies in another one, or in a document, as it is, is not an archive that the outer one
+is: it is ``inlaid``.
 """
 
 from __future__ import annotations
@@ -11,12 +13,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from smtpguard.unpacking import arjreader
-from smtpguard.unpacking.zipdirectory import LOCAL, ends, local_header
+from smtpguard.inspection import arjreader, tnefreader
+from smtpguard.inspection.rar import is_rar
+from smtpguard.inspection.sevenzip import is_seven_zip
+from smtpguard.inspection.signatures import ARJ, CAB, RAR, SEVEN_ZIP
+from smtpguard.inspection.zipdirectory import begins_as_zip, has_end
+from smtpguard.inspection.zipheader import LOCAL, local_header
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 SEARCHED = 4 << 20
@@ -35,7 +41,7 @@ _COMPRESSED = (
 )
 _COMPRESSED_SIGNS = tuple(magic for magic, _ in _COMPRESSED)
 _BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
-_ZSTD_SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
+_ZSTD_SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 _LZMA = re.compile(rb"[\x00-\xe0]\0[\0-\xff]{3}(?:\xff{8}|.{4}\0{4})\0", re.DOTALL)
 _LIBARCHIVE = re.compile(
     rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|MSCF\0\0\0\0|!<arch>\n|xar!"
@@ -43,7 +49,13 @@ _LIBARCHIVE = re.compile(
     re.DOTALL,
 )
 _CPIO = re.compile(rb"\xc7\x71|\x71\xc7|07070[127]")
-_EMBEDDED = (b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"MSCF\0\0\0\0")
+# What holds files as they are: ar, OLE, PDF, TNEF.
+_HOLDER = re.compile(
+    rb"!<arch>\n|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1|%PDF-|"
+    + re.escape(tnefreader.SIGNATURE)
+)
+_MAX_FALSE = 100_000
+"""Octets that look like the beginning of an archive and are none, of one kind."""
 _ISO_AT = 16 * 2048
 _ISO_SECTORS = 32
 _TAR_BLOCK = 512
@@ -62,6 +74,8 @@ _OPAQUE = (
     (0, b"QFI\xfb", "qcow"),
     (0, b"KDMV", "vmdk"),
     (0, b"ISc(", "installshield"),
+    (0, b"ALZ\x01", "alz"),
+    (0, b"EGGA\0\x01", "egg"),
     (4, b"\x12\x3a\x00\x10\x19\x04\x00\x10", "sis"),
     (8, b"\x19\x04\x00\x10", "sis"),
 )
@@ -73,6 +87,7 @@ class Way(enum.Enum):
 
     ZIP = enum.auto()
     ARJ = enum.auto()
+    TNEF = enum.auto()
     LIBARCHIVE = enum.auto()
     ISO = enum.auto()
     COMPRESSED = enum.auto()
@@ -86,23 +101,39 @@ class Container:
     way: Way
     start: int = 0
     name: str = ""
-    """The compression, or the kind of what is opaque."""
+    """The compression, the kind of what is opaque, the type of what begins later."""
+    inlaid: bool = False
+    """It may be no more than a file that another archive or a document holds as it is,
+    perhaps in pieces; what cannot be read of it says nothing."""
 
 
 def containers(octets: bytes) -> tuple[Container, ...]:
     """Return every archive that begins in ``octets``."""
     found = [*_at_start(octets)]
+    is_zip = begins_as_zip(octets)
+    inlaid = bool(found) or _is_holder(octets)
     if not found:
-        # What an archive holds uncompressed is found when its members are looked into.
-        found += _embedded(octets)
-    if _is_zip(octets, is_other=bool(found)):
+        # What an archive holds as it is is found when its members are looked into.
+        found += _behind(octets, inlaid=inlaid or is_zip)
+    if is_zip or has_end(octets, exactly=inlaid):
         found.append(Container(Way.ZIP))
+    elif has_end(octets) or (not found and _has_local_header(octets)):
+        found.append(Container(Way.ZIP, inlaid=inlaid))
     return tuple(found)
 
 
 def is_streamable(head: bytes) -> bool:
     """Say whether a tar or cpio archive begins here, which are read as they come."""
-    return _is_tar(head) or _CPIO.match(head) is not None
+    return is_tar(head) or _CPIO.match(head) is not None
+
+
+def _is_holder(octets: bytes) -> bool:
+    """Say whether what begins here holds files as they are, archives among them."""
+    return (
+        _HOLDER.match(octets) is not None
+        or is_streamable(octets)
+        or bool(volume_descriptors(octets))
+    )
 
 
 def _at_start(octets: bytes) -> Iterator[Container]:
@@ -110,6 +141,8 @@ def _at_start(octets: bytes) -> Iterator[Container]:
         yield Container(Way.COMPRESSED, name=filter_name)
     elif arjreader.is_arj(octets):
         yield Container(Way.ARJ)
+    elif octets.startswith(tnefreader.SIGNATURE):
+        yield Container(Way.TNEF)
     elif _LIBARCHIVE.match(octets) or is_streamable(octets):
         yield Container(Way.LIBARCHIVE)
     else:
@@ -155,7 +188,7 @@ def _compression(octets: bytes) -> str:
     return ""
 
 
-def _is_tar(octets: bytes) -> bool:
+def is_tar(octets: bytes) -> bool:
     """Say whether a tar header with the right sum begins, which old ones have alone."""
     block = octets[:_TAR_BLOCK]
     if len(block) < _TAR_BLOCK or not block[0]:
@@ -166,30 +199,42 @@ def _is_tar(octets: bytes) -> bool:
     return sum(block) - sum(block[148:156]) + 8 * ord(" ") == int(digits, 8)
 
 
-def _embedded(octets: bytes) -> Iterator[Container]:
-    for magic in _EMBEDDED:
-        if (start := octets.find(magic, 1, SEARCHED)) > 0:
-            yield Container(Way.LIBARCHIVE, start)
-    start = octets.find(arjreader.MAGIC, 1, SEARCHED)
-    for _ in range(1000):
-        if start < 0:
-            return
-        if arjreader.is_arj(octets, start):
-            yield Container(Way.ARJ, start)
-            return
-        start = octets.find(arjreader.MAGIC, start + 1, SEARCHED)
+def _behind(octets: bytes, *, inlaid: bool) -> Iterator[Container]:
+    """Yield archives that begin later, the first of each kind."""
+    for kind, magic, begins in _EMBEDDED:
+        if (at := _first(octets, magic, begins)) > 0:
+            way = Way.ARJ if kind == ARJ else Way.LIBARCHIVE
+            yield Container(way, at, kind, inlaid=inlaid)
 
 
-def _is_zip(octets: bytes, *, is_other: bool) -> bool:
-    """Say whether a zip directory ends here, or the header of a file begins.
+def _first(octets: bytes, magic: bytes, begins: Callable[[bytes, int], bool]) -> int:
+    """Return where an archive begins behind something else; -1 if none does."""
+    at = octets.find(magic, 1, SEARCHED)
+    for _ in range(_MAX_FALSE):
+        if at < 0 or begins(octets, at):
+            return at
+        at = octets.find(magic, at + 1, SEARCHED)
+    return -1
 
-    Within another archive such a header belongs to a member, most of the time.
-    """
-    if ends(octets) or octets.startswith((LOCAL, b"PK00PK\x03\x04", b"PK\x07\x08PK")):
-        return True
-    at = octets.find(LOCAL, 0, SEARCHED) if not is_other else -1
-    for _ in range(1000):
-        if at < 0 or local_header(octets, at):
-            return at >= 0
-        at = octets.find(LOCAL, at + 1, SEARCHED)
-    return False
+
+def _is_cab(octets: bytes, at: int) -> bool:
+    """Say whether a cabinet's header begins: reserved fields are 0, version 1.3."""
+    head = octets[at : at + 26]
+    return not any(head[4:8] + head[12:16] + head[20:24]) and head[24:] == b"\x03\x01"
+
+
+def _has_local_header(octets: bytes) -> bool:
+    """Say whether the header of a file begins, though no directory ends."""
+    return octets.startswith(LOCAL) or _first(octets, LOCAL, _is_local) > 0
+
+
+def _is_local(octets: bytes, at: int) -> bool:
+    return local_header(octets, at) is not None
+
+
+_EMBEDDED = (
+    (RAR, b"Rar!\x1a\x07", is_rar),
+    (SEVEN_ZIP, b"7z\xbc\xaf\x27\x1c", is_seven_zip),
+    (CAB, b"MSCF\0\0\0\0", _is_cab),
+    (ARJ, arjreader.MAGIC, arjreader.is_arj),
+)

@@ -1,7 +1,7 @@
 """What the readers of archives hand over: members, and the readings of their names.
 
 A name in an archive is octets whose character set nobody says, or says wrongly: each
-way that some reader takes them is a name (product.md 6, attack M10).
+way that some reader takes them is a name (contract 6, attack M10).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Member:
     """As written, each place where it is named; octets where no character set is
     known."""
     size: int
-    """Octets, expanded, as claimed; 0 where nothing is."""
+    """bytes, expanded, as claimed; 0 where nothing is."""
     chunks: Iterator[bytes] | None = None
     """Its content; raises UnreadableError. None where it cannot be read at all."""
     encrypted: bool = False
