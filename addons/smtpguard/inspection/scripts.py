@@ -28,18 +28,19 @@ _INTERPRETERS = {
 }
 
 _BATCH = re.compile(
-    r"\s*(?:(?:rem|::)[^\n]{0,512}\n\s*){0,16}"
+    r"\s*+(?:(?:rem|::)[^\n]{0,512}\n\s*+){0,16}"
     r"(?:@echo\s+off\b|@?setlocal\b\s|@?set\s+\"?[a-z_]\w*=\S"
     r"|@(?:start|call|cmd|powershell|cscript|wscript|mshta|cd|copy|if|for)\b)",
     re.IGNORECASE,
 )
 
+# Blanks before something are never given back: 64 KiB of them are passed once each.
 # Elements and first lines that make Windows start something.
 _OPENINGS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"<hta:application\b", re.IGNORECASE), "application/hta"),
     (
         re.compile(
-            r"\s*(?:<\?xml\b[^>]{0,256}>\s*)?<(?:package|job)\b[^>]{0,256}>"
+            r"\s*+(?:<\?xml\b[^>]{0,256}>\s*+)?<(?:package|job)\b[^>]{0,256}>"
             r".{0,4096}<script\b",
             re.IGNORECASE | re.DOTALL,
         ),
@@ -47,31 +48,34 @@ _OPENINGS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(
-            r"\s*(?:<\?xml\b[^>]{0,256}>\s*)?<(?:scriptlet|component)\b", re.IGNORECASE
+            r"\s*+(?:<\?xml\b[^>]{0,256}>\s*+)?<(?:scriptlet|component)\b",
+            re.IGNORECASE,
         ),
         "text/x-windows-script",
     ),
     (
-        re.compile(r"\s*(?:<\?xml\b[^>]{0,256}>\s*)?<mmc_consolefile\b", re.IGNORECASE),
+        re.compile(
+            r"\s*+(?:<\?xml\b[^>]{0,256}>\s*+)?<mmc_consolefile\b", re.IGNORECASE
+        ),
         "application/x-ms-console",
     ),
     (
-        re.compile(r"\s*(?:<\?xml\b[^>]{0,256}>\s*)?<pcsettings\b", re.IGNORECASE),
+        re.compile(r"\s*+(?:<\?xml\b[^>]{0,256}>\s*+)?<pcsettings\b", re.IGNORECASE),
         "application/x-ms-setting-content",
     ),
     (
         re.compile(r"(?:Windows Registry Editor Version 5|REGEDIT4\s*\n)"),
         "text/x-ms-regedit",
     ),
-    (re.compile(r"\s*\[Desktop Entry\]\s*\n"), "application/x-desktop"),
+    (re.compile(r"\s*+\[Desktop Entry\]\s*\n"), "application/x-desktop"),
 )
-_UNTAGGED = re.compile(r"\s*(?:\[D|W|R)")
+_UNTAGGED = re.compile(r"\s*+(?:\[D|W|R)")
 """How those begin that are no elements."""
 _SEARCHED = frozenset({"application/hta"})
 """Types whose opening may stand anywhere in the text."""
 
 _CODE_START = re.compile(
-    r"\s*(?:'|//|/\*|rem\b|var\s+\w|let\s+\w|const\s+\w|function\b|try\s*\{|if\s*\("
+    r"\s*+(?:'|//|/\*|rem\b|var\s+\w|let\s+\w|const\s+\w|function\b|try\s*\{|if\s*\("
     r"|for\s*\(|while\s*\(|new\s+ActiveX|\(function|dim\s+\w|set\s+\w+\s*=|sub\s+\w"
     r"|on\s+error\s|option\s+explicit|execute|eval\b|wscript\.|createobject"
     r"|param\s*\(|\$\w+\s*=|<#|#requires|set-|start-|invoke-|iex\b|\[\w|&\s*\(|powershell"

@@ -23,12 +23,12 @@ _ASCII_HALF = re.compile(rb"(?:[\t\r\n -~]\x00){8}")
 _MARKUP_CHARACTERS = 4096
 """In which hypertext says what it is: browsers look past what stands before it."""
 _HTML = re.compile(
-    r"^[ \t\ufeff]*(?:\xef\xbb\xbf)?(?:<!--[^>]{0,512}>\s*)?"
+    r"^[ \t\ufeff]*(?:\xef\xbb\xbf)?(?:<!--[^>]{0,512}>\s*+)?"
     r"<(?:!doctype\s+html|html|head|title|body|script|style|meta|base\s+href)(?=[\s/>=])",
     re.IGNORECASE | re.MULTILINE,
 )
 _HTML_START = re.compile(
-    r"\s*(?:<!--(?:[^-]|-(?!->)){0,4096}-->\s*){0,8}"
+    r"\s*+(?:<!--(?:[^-]|-(?!->)){0,4096}-->\s*+){0,8}"
     r"(?:<a\s+href\s*="
     r"|</?(?:table|div|p|br|hr|img|font|center|h[1-6]|span|b|i|a)"
     r"(?:\s[^<]{0,256})?/?>)",
@@ -36,8 +36,8 @@ _HTML_START = re.compile(
 )
 _SHORTCUT = re.compile(r"^\[internetshortcut\]", re.IGNORECASE | re.MULTILINE)
 _SVG = re.compile(
-    r"\s*(?:<\?xml\b[^>]{0,256}>\s*)?(?:<!--(?:[^-]|-(?!->)){0,4096}-->\s*){0,8}"
-    r"(?:<!doctype\s+svg\b[^>]{0,1024}>\s*)?<svg\b",
+    r"\s*+(?:<\?xml\b[^>]{0,256}>\s*+)?(?:<!--(?:[^-]|-(?!->)){0,4096}-->\s*+){0,8}"
+    r"(?:<!doctype\s+svg\b[^>]{0,1024}>\s*+)?<svg\b",
     re.IGNORECASE,
 )
 

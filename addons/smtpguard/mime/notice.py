@@ -114,6 +114,8 @@ def harmless(value: str, limit: int = MAX_VALUE) -> str:
     ending = min(_KEPT_ENDING, limit // 2)
     if len(value) > limit:
         value = f"{value[: limit - ending - 5]} ... {value[-ending:]}"
+    if value.isprintable():  # then nothing is, as in all words of our own
+        return value
     return "".join("?" if _is_hostile(character) else character for character in value)
 
 

@@ -32,7 +32,8 @@ QUAD = 4
 _LINE_OCTETS = MAX_LINE // QUAD * 3
 _BAD_LINE_STARTS = (b"--", b"From ", b".")
 """A boundary delimiter, what mailbox files change, and what SMTP stuffs."""
-
+# What needs no encoding, most lines of a notice.
+_PLAIN_ROW = re.compile(rb"(?:(?!--|From |\.)[ -<>-~]{0,74}[!-<>-~])?")
 # The look-behind keeps a long run of blanks linear: only its first octet can begin a
 # match.
 _TRAILING_BLANKS = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n)")
@@ -167,6 +168,8 @@ def encode_quoted_printable(text: str) -> bytes:
 
 def _encode_line(line: str) -> bytes:
     octets = line.encode("utf-8", "replace")
+    if _PLAIN_ROW.fullmatch(octets):
+        return octets + b"\r\n"
     last = len(octets) - 1
     rows: list[bytes] = []
     row = b""
