@@ -72,6 +72,15 @@ def test_archives_are_known_by_what_they_begin_with(
     assert containers(octets) == (container,)
 
 
+def test_decoys_without_number_are_not_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoys = b"?" + b"Rar!\x1a\x07\0" * 9
+    assert containers(decoys) == ()
+    monkeypatch.setattr("smtpguard.inspection.containers.MAX_FALSE", 8)
+    assert containers(decoys) == (Container(Way.LIBARCHIVE, 57, RAR),)
+
+
 def test_both_file_systems_of_a_cd_are_told() -> None:
     found = containers(image(b"\x01CD001", b"\0BEA01", b"\0NSR03"))
     assert {one.way for one in found} == {Way.ISO, Way.OPAQUE}

@@ -218,6 +218,12 @@ def test_two_archives_in_the_same_octets_are_both_listed() -> None:
     assert set(paths(look(octets))) == {"a.txt", "x.exe"}
 
 
+@pytest.mark.parametrize("magic", [b"Rar!\x1a\x07\0", b"PK\3\4", b"\x60\xea"])
+def test_what_hides_behind_decoys_without_number_is_a_limit(magic: bytes) -> None:
+    contents = look(b"?" + magic * 150_000)
+    assert LIMIT in contents.facts
+
+
 # ------------------------------------------------------------------------- encrypted
 
 

@@ -54,7 +54,7 @@ _HOLDER = re.compile(
     rb"!<arch>\n|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1|%PDF-|"
     + re.escape(tnefreader.SIGNATURE)
 )
-_MAX_FALSE = 100_000
+MAX_FALSE = 100_000
 """Octets that look like the beginning of an archive and are none, of one kind."""
 _ISO_AT = 16 * 2048
 _ISO_SECTORS = 32
@@ -208,13 +208,17 @@ def _behind(octets: bytes, *, inlaid: bool) -> Iterator[Container]:
 
 
 def _first(octets: bytes, magic: bytes, begins: Callable[[bytes, int], bool]) -> int:
-    """Return where an archive begins behind something else; -1 if none does."""
+    """Return where an archive begins behind something else; -1 if none does.
+
+    Behind too many that are none the next is taken for one, so that it is not nothing:
+    it is opened, and found to be damaged.
+    """
     at = octets.find(magic, 1, SEARCHED)
-    for _ in range(_MAX_FALSE):
+    for _ in range(MAX_FALSE):
         if at < 0 or begins(octets, at):
             return at
         at = octets.find(magic, at + 1, SEARCHED)
-    return -1
+    return at
 
 
 def _is_cab(octets: bytes, at: int) -> bool:
