@@ -54,6 +54,28 @@ def told(result: Inspected) -> tuple[str, str, str]:
 # ------------------------------------------------------------------------- the octets
 
 
+def test_addresses_are_rewritten_in_the_fields_as_the_gateway_does() -> None:
+    rewrite = "action: rewrite, headers: true, to:"
+    text = (
+        "version: 1\ndomains: [own.test]\npolicies:\n  - name: only\n"
+        f'    mail_from: [{{match: "a@out.test", {rewrite} "a@in.test"}}, {ALLOW}]\n'
+        f'    rcpt_to: [{{match: "*@own.test", {rewrite} "*@new.test"}}, {ALLOW}]\n'
+    )
+    mail = b"To: b@own.test\r\n" + PLAIN
+    result = ask(text, mail, mail_from="a@out.test", rcpt_to=("b@own.test",))
+    assert result.output == mail.replace(b"b@own.test", b"b@new.test").replace(
+        b"a@out.test", b"a@in.test"
+    )
+    assert told(result) == ("modified", "mail_from:1", "250 2.0.0 OK")
+    assert result.line() == "a.eml  modified  mail_from:1 rewrite"
+    recipient_alone = ask(text, mail, mail_from="c@out.test", rcpt_to=("b@own.test",))
+    assert told(recipient_alone)[:2] == ("modified", "rcpt_to:1")
+    elsewhere = ask(text, PLAIN, mail_from="c@out.test", rcpt_to=("b@own.test",))
+    assert told(elsewhere)[:2] == ("relayed", "")
+    # Without an envelope nobody has asked for it.
+    assert told(ask(text, mail)) == ("relayed", "", "250 2.0.0 OK")
+
+
 def test_a_message_is_judged_by_its_content() -> None:
     assert told(ask(STRIP, PLAIN))[0] == "relayed"
     result = ask(STRIP, MAIL)

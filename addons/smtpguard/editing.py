@@ -182,23 +182,32 @@ class Editor:
         )
 
 
-def rewritten_fields(message: Message, envelope: Envelope | None) -> tuple[Edit, ...]:
-    """Plan ``rewrite … headers: true``: the new addresses where the old ones stand."""
+def rewritten_fields(
+    message: Message, envelope: Envelope | None
+) -> tuple[tuple[Edit, ...], Decision | None]:
+    """Plan ``rewrite … headers: true``: the new addresses where the old ones stand.
+
+    The decision is the first that asked for one of these edits, None without any.
+    """
     if envelope is None:
-        return ()
+        return (), None
     edits: list[Edit] = []
+    asked: Decision | None = None
     sender = envelope.decision
     old, new = envelope.asked.mailbox, envelope.reverse_path.mailbox
     if sender is not None and sender.rewrite_headers and old and new:
         edits += rewrite_addresses(message, _SENDER_FIELDS, {old: new})
+        asked = sender if edits else None
     changes: dict[Mailbox, Mailbox] = {}
-    for recipient in envelope.standing:
+    rewritten = [one for one in envelope.standing if one.decision.rewrite_headers]
+    for recipient in rewritten:
         old, new = recipient.asked.mailbox, recipient.forward_path.mailbox
-        if recipient.decision.rewrite_headers and old and new:
+        if old and new:
             changes[old] = new
     if changes:
         edits += rewrite_addresses(message, _RECIPIENT_FIELDS, changes)
-    return tuple(edits)
+        asked = asked or (rewritten[0].decision if edits else None)
+    return tuple(edits), asked
 
 
 def own_fields(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from smtpguard.dialogue.paths import rewritten_recipient, rewritten_sender
 from smtpguard.errors import SmtpGuardError
 from smtpguard.inspected import Inspected, sha256
 from smtpguard.mailfiles import Stored, Unreadable, stored_messages
@@ -166,6 +167,8 @@ class Inspector:
             steps += decision.trace
             if decision.action not in _ACCEPTED:
                 return tuple(steps), decision
+            envelope.decision = decision
+            envelope.reverse_path = rewritten_sender(envelope.asked, decision)
         refused: Decision | None = None
         for path in self._forward_paths:
             decision = judge.rcpt(session, envelope, path)
@@ -173,8 +176,9 @@ class Inspector:
             if decision.action is Action.DROP:
                 return tuple(steps), decision
             if decision.action in _ACCEPTED:
+                to = rewritten_recipient(path, decision, dsn=False)
                 envelope.recipients.append(
-                    Recipient(path, path, decision, replies.RCPT_OK)
+                    Recipient(path, to, decision, replies.RCPT_OK)
                 )
             else:
                 refused = refused or decision

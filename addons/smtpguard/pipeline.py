@@ -251,7 +251,8 @@ class TransactionJudge:
         if worst.action.severity < Action.STRIP.severity:
             return (), worst
         fields = [remove_field(message, field) for field in said.removed()]
-        fields += rewritten_fields(message, envelope)
+        rewritten, asked = rewritten_fields(message, envelope)
+        fields += rewritten
         if worst.action not in EDITING and not fields:
             return (), worst
         pipeline = self.pipeline
@@ -261,7 +262,8 @@ class TransactionJudge:
         refused = editor.refusal(said.parts, said.looks, edits_fields=edits_signed)
         if refused is not None:
             return (), refused
-        return (*editor.parts(said.parts), *fields), worst
+        counts = asked if asked and worst.action is Action.ALLOW else worst
+        return (*editor.parts(said.parts), *fields), counts
 
     def _fields(
         self, message: Message, facts: MessageFacts
@@ -364,7 +366,7 @@ def _outcome(
             return Outcome.DROPPED, None
         case Action.STRIP | Action.LOCK if edits:
             return Outcome.MODIFIED, None
-        case Action.ALLOW:
+        case Action.ALLOW | Action.REWRITE:
             return (Outcome.MODIFIED if edits else Outcome.RELAYED), None
         case _:
             # What this build cannot do must not end as if it had been allowed.
