@@ -63,11 +63,15 @@ class Guard:
 
     @property
     def flows(self) -> list[TCPFlow]:
-        """The TCP flows that have ended so far, in order of their end."""
-        path = self.folder / "flows.mitm"
+        """The TCP flows that have ended so far, in order of their end.
+
+        Of several workers: those of the first, then those of the next.
+        """
+        paths = sorted(self.folder.glob("flows*.mitm"))
+        return [flow for path in paths for flow in self._read(path)]
+
+    def _read(self, path: Path) -> list[TCPFlow]:
         found: list[TCPFlow] = []
-        if not path.exists():
-            return found
         with path.open("rb") as file:
             try:
                 found.extend(
