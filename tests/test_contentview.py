@@ -13,7 +13,7 @@ from mitmproxy.contentviews import Metadata
 from mitmproxy.test import taddons, tflow
 
 from smtpguard.contentview import (
-    MAX_ENTRIES,
+    MAX_FILES,
     MAX_LINE,
     MAX_TEXT,
     MAX_TRANSACTIONS,
@@ -232,8 +232,8 @@ def entry(name: str, **known: Any) -> dict[str, Any]:
 
 def test_a_part_shows_its_type_by_content_where_it_is_another_one() -> None:
     text = judged_text("1.1", "1.2", detected="application/zip")
-    assert "  1.1  text/plain  (content: application/zip)  4 octets" in text
-    assert "  1.2  application/zip  2 octets" in text
+    assert "  1.1  text/plain  4 octets  -> lock by filenames:3  (content: a" in text
+    assert '  1.2  application/zip  2 octets  "a.zip"  -> lock by filenames:3\n' in text
     assert "(content" not in judged_text(detected=None)
 
 
@@ -258,11 +258,39 @@ def test_an_archive_shows_the_files_in_it_each_on_its_line() -> None:
 
 @pytest.mark.parametrize("more", [0, 1, 490])
 def test_of_many_files_the_first_are_shown_and_the_others_counted(more: int) -> None:
-    entries = [entry(f"{n}.txt") for n in range(MAX_ENTRIES + more)]
+    entries = [entry(f"{n}.txt") for n in range(MAX_FILES + more)]
     text = judged_text(entries=entries)
-    assert text.count('      "') == MAX_ENTRIES
-    assert f'"{MAX_ENTRIES - 1}.txt"' in text
+    assert text.count('      "') == MAX_FILES
+    assert f'"{MAX_FILES - 1}.txt"' in text
     assert (f"    ... {more} more\n" in text) == bool(more)
+
+
+def test_files_of_which_something_is_known_come_first() -> None:
+    entries = [entry(f"{n}.txt") for n in range(MAX_FILES)]
+    entries.append(entry("x.exe", facts=["executable"]))
+    text = judged_text(entries=entries)
+    lines = text.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("  1.2"))
+    assert lines[at + 1] == '      "x.exe"  unknown type  5 octets  executable'
+    assert lines[at + 2] == '      "0.txt"  unknown type  5 octets'
+    assert lines[at + 1 + MAX_FILES] == "    ... 1 more"
+
+
+def test_the_session_shows_the_parts_of_each_transaction() -> None:
+    """Also where the mail itself is not recorded."""
+    parts = outline(parse(MIXED))
+    for part in parts:
+        part.update(rule="filenames:3", action="lock", facts=["archive"], entries=[{}])
+    damaged: list[Any] = [7, {"names": 3, "facts": 4}]
+    verdict = Disposition(Outcome.RELAYED, report={"parts": [*parts, *damaged]})
+    recorded = session(Rules(verdict=verdict), body=MIXED, mode="envelope")
+    lines = texts(recorded.quit())[0].splitlines()
+    at = lines.index("  parts")
+    assert lines[at + 3 : at + 6] == [
+        '    1.2  application/zip  2 octets  "a.zip"  archive  -> lock by filenames:3',
+        "    ?",
+        "    None  None  None octets",
+    ]
 
 
 @pytest.mark.parametrize("entries", [None, {}, [None, []], "text", [{}]], ids=str)
@@ -279,8 +307,11 @@ def test_a_mail_shows_what_was_sent_instead() -> None:
         session(Rules(verdict=Disposition(Outcome.MODIFIED, content=content))).quit()
     )
     lines = text.splitlines()
-    assert lines[1] == "sent upstream with 25 octets: octets 14 to 19 replaced by"
-    assert lines[2] == "  | [removed]"
+    assert lines[1] == "sent upstream with 25 octets, edited"
+    at = lines.index("sent instead of octets 14 to 19:")
+    assert lines[at + 1 : at + 3] == ["  | [removed]", ""]
+    # Many octets of a container must not push the parts out of sight.
+    assert lines.index("parts:") < at < lines.index("header:")
 
 
 def test_a_mail_that_was_refused_was_not_sent() -> None:

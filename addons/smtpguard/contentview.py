@@ -1,10 +1,10 @@
 """The content view ``SMTP``: a session of ours, readable in mitmweb and mitmproxy.
 
 The first message of a flow shows the session: both legs' TLS, each transaction with
-envelope, outcome, rule, trace and what was sent upstream, then the dialogue of both
-legs. A mail shows its parts, what they were found to be, the first files in archives,
-its header and its text. mitmweb asks for every message of a flow again at each update,
-so everything here is linear and bounded, and the record is read once for all of them.
+envelope, outcome, rule, parts and trace, then the dialogue of both legs. A mail shows
+its parts, what they were found to be, the first files in archives, what was sent
+instead, its header and its text. mitmweb asks for every message of a flow again at each
+update, so everything here is linear and bounded, and the record is read once for all.
 
 What a peer has sent reaches the screen as printable characters only: control and bidi
 characters are escaped (attacks P1). ``register`` makes the view known, once.
@@ -44,7 +44,7 @@ MAX_TRANSCRIPT: Final = 500
 MAX_TRANSACTIONS: Final = 50
 MAX_ROWS: Final = 200
 """Lines shown of the dialogue, transactions, and rows of anything else."""
-MAX_ENTRIES: Final = 10
+MAX_FILES: Final = 10
 """Files shown of each archive."""
 
 type _Parts = tuple[tuple[str, str], ...]
@@ -142,18 +142,17 @@ def _text(data: bytes, limit: int) -> list[str]:
 def _mail(
     data: bytes, mail: RecordedMail, judged: Mapping[_Parts, _Decided]
 ) -> list[str]:
-    lines = [f"mail of {mail.size} octets"]
+    lines = [f"mail of {mail.size} octets", _sent(mail)]
     if len(data) < mail.size:
         lines[0] += f", the first {len(data)} recorded" if data else ", not recorded"
-    lines += _sent(data, mail)
     if not data:
         return lines
     message = parse(data)
     end = message.root.body.start
     parts = outline(message)
     decided = judged.get(_known_by(parts), {})
-    lines += ["", "parts:"]
-    lines += _rows((_part(part, decided) for part in parts), len(parts))
+    known = ({**part, **decided.get(part["path"], {})} for part in parts)
+    lines += ["", "parts:", *_rows(map(_part_and_files, known), len(parts))]
     defects = outline_defects(message)
     if defects:
         lines += ["", "defects:"]
@@ -164,42 +163,54 @@ def _mail(
             ),
             len(defects),
         )
+    if mail.edit is not None:
+        edit = mail.edit
+        gone = f"octets {edit.start} to {len(data) - edit.end}"
+        lines += ["", f"sent instead of {gone}:"]
+        lines += (f"  | {line}" for line in _text(edit.octets, MAX_TEXT))
     lines += ["", "header:", *_text(data[:end], MAX_HEADER)]
     return [*lines, "", "text:", *_text(data[end:], MAX_TEXT)]
 
 
-def _sent(data: bytes, mail: RecordedMail) -> list[str]:
+def _sent(mail: RecordedMail) -> str:
     """Say what went upstream."""
     if mail.sent_size is None:
-        return ["not sent upstream"]
+        return "not sent upstream"
     if mail.edit is None:
-        return ["sent upstream as it came"]
-    edit = mail.edit
-    gone = f"octets {edit.start} to {len(data) - edit.end}"
-    return [
-        f"sent upstream with {mail.sent_size} octets: {gone} replaced by",
-        *(f"  | {line}" for line in _text(edit.octets, MAX_TEXT)),
-    ]
+        return "sent upstream as it came"
+    return f"sent upstream with {mail.sent_size} octets, edited"
 
 
-def _part(part: Mapping[str, Any], decided: _Decided) -> str:
-    """Return a part and the first files in it, on lines of their own."""
-    known = decided.get(str(part["path"]), {})
-    words = [f"  {part['path']}", str(part["type"])]
-    detected = known.get("detected")
-    if detected and detected != part["type"]:
-        words.append(f"(content: {detected})")
-    words.append(f"{part['size']} octets")
-    words += [f'"{name}"' for name in part["names"]]
-    words += map(str, _list(known, "facts"))
-    if known.get("rule"):
-        words.append(f"-> {known.get('action')} by {known['rule']}")
-    entries = _list(known, "entries")
-    rows = _rows(map(_inside, entries), len(entries), MAX_ENTRIES)
-    return "\n".join(map(escape, ("  ".join(words), *rows)))
+def _part_and_files(part: Mapping[str, Any]) -> str:
+    """Return a part and the first files in it, on lines of their own.
+
+    First come those of which something is known: they are why one looks.
+    """
+    entries = sorted(_list(part, "entries"), key=_is_plain)
+    rows = _rows(map(_file, entries), len(entries), MAX_FILES)
+    return "\n".join(map(escape, (_part(part), *rows)))
 
 
-def _inside(entry: object) -> str:
+def _part(part: object) -> str:
+    """Return a part on one line."""
+    if not isinstance(part, dict):
+        return "  ?"
+    kind, detected = part.get("type"), part.get("detected")
+    words = [f"  {part.get('path')}", str(kind), f"{part.get('size')} octets"]
+    words += [f'"{name}"' for name in _list(part, "names")]
+    words += map(str, _list(part, "facts"))
+    if part.get("rule"):
+        words.append(f"-> {part.get('action')} by {part['rule']}")
+    # Last, for the names of types are long and a pane may be narrow.
+    words += [f"(content: {detected})"] if detected and detected != kind else []
+    return "  ".join(words)
+
+
+def _is_plain(entry: object) -> bool:
+    return not (isinstance(entry, dict) and entry.get("facts"))
+
+
+def _file(entry: object) -> str:
     """Return a file in an archive, on one line."""
     if not isinstance(entry, dict):
         return "      ?"
@@ -297,6 +308,9 @@ def _transaction(facts: Mapping[str, Any]) -> list[str]:
             lines.append(f"  {key.replace('_', ' ')}: {facts[key]}")
     findings = _list(facts, "findings")
     lines += _rows((f"  finding {each}" for each in findings), len(findings))
+    parts = _list(facts, "parts")
+    lines += ["  parts"] if parts else []
+    lines += _rows((f"  {_part(part)}" for part in parts), len(parts))
     trace = _list(facts, "trace")
     lines += ["  trace"] if trace else []
     lines += _rows(map(_step, trace), len(trace))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import subprocess
 import sys
 import urllib.request
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,6 +69,54 @@ def test_mitmweb_shows_a_session_with_both_legs_and_its_decision(
         assert line in overview
     assert f"s< RCPT TO:<{DENIED}>" not in overview
     assert mail.token in "".join(view["text"] for view in views)
+
+
+def test_mitmweb_shows_what_parts_and_archives_hold_and_what_was_locked(
+    send: Send, start_guard: StartGuard, loopback: Loopback
+) -> None:
+    port = free_port()
+    text = (HEAD + policy()).replace(
+        '{match: "*.exe", action: strip, name: no-programs}',
+        '{match: "*.zip", inside: [message, archives], is: encrypted, action: strip}\n'
+        '      - {match: "*.zip", is: archive, action: lock}',
+    )
+    guard = start_guard(
+        loopback.reverse("starttls"),
+        text,
+        *("--web-port", str(port)),
+        program="mitmweb",
+    )
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(12):
+            archive.writestr(f"{number:02}.txt", "text")
+        archive.writestr("run.sh", "#!/bin/sh\n")
+    encoded = base64.encodebytes(buffer.getvalue()).replace(b"\n", b"\r\n")
+    fields = (
+        b"MIME-Version: 1.0\r\n"
+        b'Content-Type: application/octet-stream; name="a.zip"\r\n'
+        b"Content-Transfer-Encoding: base64\r\n"
+    )
+    mail = make_mail(ALLOWED, fields=fields, body=encoded)
+    target = Target("127.0.0.1", guard.port, "starttls", guard.trust)
+    (told,) = send("smtplib", target, mail)
+    assert told.accepted, told.transcript
+    sessions_of(guard, mail)
+    (flow,) = ask(port, "/flows")
+    assert flow["comment"].startswith("modified filenames:2 ")
+    first, *views = ask(port, f"/flows/{flow['id']}/messages/content/SMTP.json")
+    size = len(buffer.getvalue())
+    part = (
+        f'  1  application/octet-stream  {size} octets  "a.zip"  archive'
+        "  -> lock by filenames:2  (content: application/zip)\n"
+    )
+    assert f"  {part}" in first["text"]
+    (mail_text,) = [v["text"] for v in views if v["text"].startswith("mail of ")]
+    files = ['"run.sh"  text/x-shellscript  10 octets  executable']
+    files += [f'"{number:02}.txt"  text/plain  4 octets' for number in range(9)]
+    listed = "".join(f"      {file}\n" for file in files)
+    assert f"{part}{listed}    ... 3 more\n" in mail_text
+    assert "Content-Type: application/x-smtpguard-locked\n" in mail_text
 
 
 def replayed(guard: Guard, *options: str) -> list[dict[str, Any]]:
