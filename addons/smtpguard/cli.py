@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections import Counter
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -286,13 +287,12 @@ def _add_inspect(commands: _Commands) -> None:
         "paths", nargs="+", metavar="PATH", type=path, help="file, folder or mbox file"
     )
     _add_rules(command)
-    command.add_argument("--policy", metavar="NAME", help="where several would match")
-    command.add_argument(
-        "--mail-from", metavar="ADDRESS", help="'<>' is the null reverse-path"
-    )
+    once = partial(command.add_argument, action=_Once)
+    once("--policy", metavar="NAME", help="where several would match")
+    once("--mail-from", metavar="ADDRESS", help="'<>' is the null reverse-path")
     command.add_argument("--rcpt-to", metavar="ADDRESS", action="append", default=[])
-    command.add_argument("--client-ip", metavar="IP", default="192.0.2.1")
-    command.add_argument("--helo", metavar="NAME")
+    once("--client-ip", metavar="IP", default="192.0.2.1", help="default: %(default)s")
+    once("--helo", metavar="NAME", help="how the client greets; else not asked about")
     command.add_argument("--authenticated", action="store_true")
     command.add_argument("--tls", action="store_true", help="the client's leg has TLS")
     command.add_argument(
@@ -302,7 +302,7 @@ def _add_inspect(commands: _Commands) -> None:
     command.add_argument(
         "--explain", action="store_true", help="tell each rule that was tried"
     )
-    command.add_argument(
+    once(
         "--output", metavar="DIR", type=path, help="write what would go upstream there"
     )
     command.set_defaults(command=_inspect)
