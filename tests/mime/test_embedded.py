@@ -19,6 +19,7 @@ from smtpguard.mime.embedded import (
     embedded_files,
     has_embedded,
 )
+from smtpguard.model.content import CHUNK_OCTETS
 
 
 MANY = 10_000_000
@@ -203,8 +204,8 @@ def test_each_line_is_as_long_as_it_says(text: bytes) -> None:
     assert decode_uu(text) == b"".join(map(uu_line, lines))
 
 
-@given(st.binary(max_size=60))
-def test_what_yenc_escapes_is_found_again(content: bytes) -> None:
+def unescaped(content: bytes) -> bytes:
+    """Return what is read of a file in yEnc."""
     raw = bytes((one + 42) % 256 for one in content)
     text = b"".join(
         b"=" + bytes([(one + 64) % 256]) if one in b"\0\r\n=" else bytes([one])
@@ -213,4 +214,16 @@ def test_what_yenc_escapes_is_found_again(content: bytes) -> None:
     head = b"=ybegin line=128 size=%d name=a.exe\r\n" % len(content)
     (file,) = embedded_files(head + text + b"\r\n=yend size=1\r\n", MANY)
     assert file is not None
-    assert file.content == content
+    return file.content
+
+
+@given(st.binary(max_size=60))
+def test_what_yenc_escapes_is_found_again(content: bytes) -> None:
+    assert unescaped(content) == content
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_no_escape_of_yenc_is_cut(shift: int) -> None:
+    """Text is read in pieces, whose ends may lie within an escape."""
+    content = b"a" * (CHUNK_OCTETS - 5 + shift) + bytes([19, 214, 224]) * 5
+    assert unescaped(content) == content

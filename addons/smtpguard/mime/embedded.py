@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpguard.mime.transferencoding import decode_base64
+from smtpguard.model.content import CHUNK_OCTETS
 
 
 if TYPE_CHECKING:
@@ -153,8 +154,16 @@ def _odd_uu_line(line: bytes) -> bytes:
 
 def _decode_yenc(body: bytes) -> bytes:
     joined = _Y_PART.sub(b"", body, count=1).translate(None, b"\r\n")
-    plain = _Y_ESCAPED.sub(lambda found: _Y_UNESCAPED[found[0]], joined)
-    return plain.translate(_Y_TABLE)
+    plain: list[bytes] = []
+    start = 0
+    while start < len(joined):
+        piece = joined[start : start + CHUNK_OCTETS]
+        if (len(piece) - len(piece.rstrip(b"="))) % 2:
+            # Its last octet escapes the next one.
+            piece = joined[start : start + CHUNK_OCTETS + 1]
+        plain.append(_Y_ESCAPED.sub(lambda found: _Y_UNESCAPED[found[0]], piece))
+        start += len(piece)
+    return b"".join(plain).translate(_Y_TABLE)
 
 
 def _unpacked(octets: bytes, limit: int) -> bytes:
