@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,9 @@ and back costs 0.1 ms."""
 JUDGES = 2
 """Messages judged beside the loop at the same time. More would share one interpreter
 lock and hold that many messages in memory."""
+MAPPED_OCTETS = 1024 * 1024
+"""Pieces of memory from here on go back to the system as soon as they are free."""
+_M_MMAP_THRESHOLD = -3
 WATCH_SECONDS = 1.0
 STOP_SECONDS = 60.0
 """How long replies in flight are awaited after SIGTERM (contract 3)."""
@@ -318,10 +322,15 @@ def undecided(data: SmtpMessageData, error: Exception, addresses: Addresses) -> 
 
 
 def settle_memory() -> None:
-    """Take what is there at the start out of the garbage collector's sight.
+    """Take what is there at the start out of the garbage collector's sight, and have
+    large messages leave nothing behind.
 
     Modules, rules and addons live as long as the process; to look through their half a
-    million objects again and again was 5 % of the time of a busy gateway.
+    million objects again and again was 5 % of the time of a busy gateway. glibc would
+    keep pieces of up to 32 MiB for the next time, among others that live on: up to
+    70 MiB were never given back.
     """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MAPPED_OCTETS)
     gc.collect()
     gc.freeze()
