@@ -13,6 +13,7 @@ from smtpguard.mime.defects import Kind
 from smtpguard.mime.entity import MESSAGE_TYPES, Claims
 from smtpguard.mime.inner import Inner, hidden_parts, inner_contents
 from smtpguard.mime.octets import Octets, Span
+from smtpguard.mime.otherreadings import MAX_OCTETS
 from smtpguard.mime.part import Part
 
 
@@ -79,8 +80,11 @@ class InnerParts:
         if self._budget.is_read_enough:
             self._defects.add(Kind.LIMIT_READINGS, entity.path, entity.body)
             return ()
+        # Read in other ways it was, however little came out.
+        body = 0 if entity.children else min(end - entity.body, MAX_OCTETS)
         for inner in self._contents(entity, end):
-            if not self._budget.spend(len(inner.octets)):
+            cost, body = body + len(inner.octets), 0
+            if not self._budget.spend(cost):
                 self._defects.add(Kind.LIMIT_READINGS, entity.path, entity.body)
                 break
             if is_deepest or self._budget.parts <= 0:

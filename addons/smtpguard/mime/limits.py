@@ -49,9 +49,9 @@ class Limits:
     decoded: int = 50 * 1024 * 1024
     """Octets of encoded messages (base64 around message/rfc822) that are decoded to be
     entered, in all: the tree holds a copy of them."""
-    readings: int = 16 * 1024 * 1024
-    """Octets of what else leaves hold for some reader, in all, which the tree holds as
-    well: each takes up to 0.3 us, where a mail is made for that."""
+    readings: int = 24 * 1024 * 1024
+    """Octets of leaves that hold something else for some reader, and of what they hold,
+    in all: each takes up to 0.2 us, where a mail is made for that."""
     fields: int = 20_000
     """Header fields in all: a flood of three-octet fields must not cost a hundred
     times its size in objects."""
