@@ -2,6 +2,7 @@
 #
 # make test JOBS=2                          in two processes
 # make test PYTEST_ARGS='-m "not real"'     what needs no server
+# make bench BENCH_ARGS=bombs               what hostile mails cost
 # make demo DEMO_ARGS=--web                 stays open, to look at in mitmweb
 
 PYTHON := .venv/bin/python

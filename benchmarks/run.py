@@ -1,7 +1,9 @@
 """The command line of the benchmarks.
 
-    python -m benchmarks                     speed of all ways (``make bench``)
-    python -m benchmarks speed --quick       the same in a minute
+    python -m benchmarks                     speed of all ways, then inspect
+    python -m benchmarks speed --quick       the ways alone, in a minute
+    python -m benchmarks inspect             mails read, beside CPython's ``email``
+    python -m benchmarks bombs               what each bomb costs a gateway
     python -m benchmarks linearity           time by message size, up to 50 MiB
     python -m benchmarks crowd               50 messages of 20 MiB at once: memory
     python -m benchmarks soak                memory after 2,000 and 20,000 mails
@@ -9,8 +11,8 @@
     python -m benchmarks all
 
 Exit status: 0 measured; 1 an accepted message never arrived, or a bar was missed and
-``--check`` was given; 2 usage or no load generator. Everything listens on loopback,
-lies in a temporary folder and is ended by pid.
+``--check`` was given; 2 usage, no load generator or no mails. Everything listens on
+loopback, lies in a temporary folder and is ended by pid.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import report, speed
+from benchmarks import blasts, reading, report, speed
 from benchmarks.endurance import CHECKS, check_table, run_check
 from benchmarks.generator import UnavailableError, build
 from benchmarks.ways import WAYS, Ground, Way, ground
@@ -33,44 +35,50 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-MODES = ("speed", *CHECKS, "all")
+MODES = ("speed", "inspect", "bombs", *CHECKS, "all")
+ON_GROUND = frozenset({"speed", *CHECKS})
+"""Those that need the load generator and its sinks."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks; return the exit status."""
     arguments = _arguments(argv)
-    try:
-        generator = build()
-    except UnavailableError as error:
-        print(f"skipped: {error}", file=sys.stderr)
-        return 2
+    modes = _modes(arguments.mode)
     result: dict[str, Any] = {
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": report.machine(),
         "quick": arguments.quick,
     }
-    with (
-        tempfile.TemporaryDirectory(prefix="smtpguard-bench-") as folder,
-        ground(Path(folder), generator) as place,
-    ):
-        if arguments.mode in ("speed", "all"):
-            result["speed"] = _speed(place, arguments)
-        if arguments.mode != "speed":
-            result["checks"] = _checks(place, arguments)
-        result["lost"] = place.finish()
-    print(f"\naccepted messages that never arrived at the sink: {result['lost']}")
+    try:
+        with tempfile.TemporaryDirectory(prefix="smtpguard-bench-") as folder:
+            if not ON_GROUND.isdisjoint(modes):
+                result |= _on_ground(Path(folder), modes, arguments)
+            if "inspect" in modes:
+                result["inspect"] = _inspect(Path(folder), arguments)
+            if "bombs" in modes:
+                result["bombs"] = _bombs(Path(folder))
+    except UnavailableError as error:
+        print(f"skipped: {error}", file=sys.stderr)
+        return 2
     result["load_average_after"] = report.machine()["load_average"]
     if arguments.json:
         text = json.dumps(result, indent=2) + "\n"
         arguments.json.write_text(text, encoding="utf-8")
-    return 1 if result["lost"] or (arguments.check and not _all_ok(result)) else 0
+    is_lost = bool(result.get("lost"))
+    return 1 if is_lost or (arguments.check and not _all_ok(result)) else 0
+
+
+def _modes(asked: str | None) -> list[str]:
+    if asked is None:
+        return ["speed", "inspect"]
+    return [*MODES[:-1]] if asked == "all" else [asked]
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="What smtpguard costs."
     )
-    parser.add_argument("mode", nargs="?", choices=MODES, default="speed")
+    parser.add_argument("mode", nargs="?", choices=MODES, default=None)
     parser.add_argument("--quick", action="store_true", help="less of everything")
     parser.add_argument("--rounds", type=int, default=0, help="default: 5, quick: 2")
     parser.add_argument("--seconds", type=float, default=900.0, help="bound of speed")
@@ -103,6 +111,34 @@ def _present(ways: Sequence[Way]) -> list[Way]:
     return [way for way in ways if not way.missing]
 
 
+def _on_ground(
+    folder: Path, modes: Sequence[str], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure what goes from the load generator to its sinks."""
+    found: dict[str, Any] = {}
+    with ground(folder, build()) as place:
+        if "speed" in modes:
+            found["speed"] = _speed(place, arguments)
+        if checks := [mode for mode in modes if mode in CHECKS]:
+            found["checks"] = _checks(place, checks, arguments)
+        found["lost"] = place.finish()
+    print(f"\naccepted messages that never arrived at the sink: {found['lost']}")
+    return found
+
+
+def _inspect(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    rounds = arguments.rounds or (3 if arguments.quick else 11)
+    rows = reading.measure(reading.corpus(), rounds, folder, _tell)
+    print(reading.table(rows))
+    return rows
+
+
+def _bombs(folder: Path) -> list[dict[str, Any]]:
+    rows = blasts.measure(folder, _tell)
+    print(blasts.table(rows))
+    return rows
+
+
 def _speed(place: Ground, arguments: argparse.Namespace) -> dict[str, Any]:
     found = speed.measure(
         place,
@@ -120,8 +156,9 @@ def _speed(place: Ground, arguments: argparse.Namespace) -> dict[str, Any]:
     return {"cases": rows, "ratios": report.ratio_rows(ratios)}
 
 
-def _checks(place: Ground, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    names = [*CHECKS] if arguments.mode == "all" else [arguments.mode]
+def _checks(
+    place: Ground, names: Sequence[str], arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
     ways = _present(arguments.ways or [WAYS["addon"]])
     found = []
     for name in names:
@@ -133,7 +170,9 @@ def _checks(place: Ground, arguments: argparse.Namespace) -> list[dict[str, Any]
 
 
 def _all_ok(result: dict[str, Any]) -> bool:
-    rows = [*result.get("speed", {}).get("ratios", []), *result.get("checks", [])]
+    rows = [*result.get("speed", {}).get("ratios", [])]
+    for key in ("checks", "inspect", "bombs"):
+        rows += result.get(key, [])
     failed = sum(
         row["failed_sessions"] for row in result.get("speed", {}).get("cases", [])
     )

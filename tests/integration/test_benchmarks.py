@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks import generator, run, speed
+from benchmarks import blasts, endurance, generator, reading, run, speed
 from benchmarks.crowd import send_at_once, slow_sink
 from benchmarks.generator import LoadResult, UnavailableError, build, parse_result
 from benchmarks.ways import WAYS, ground
+from tests import bombs
 from tests.integration.bed.certificates import make_authority
 
 
@@ -98,6 +99,93 @@ def test_without_a_generator_the_run_is_skipped_with_status_2(
     monkeypatch.setenv("SMTPGUARD_SHARED", str(tmp_path))
     assert run.main([]) == 2
     assert "skipped: no load generator" in capsys.readouterr().err
+
+
+def test_what_is_measured_without_being_asked() -> None:
+    assert run._modes(None) == ["speed", "inspect"]
+    assert run._modes("bombs") == ["bombs"]
+    assert set(run._modes("all")) == {"speed", "inspect", "bombs", *endurance.CHECKS}
+
+
+def test_reading_is_compared_within_rounds() -> None:
+    # The second round was slow for both, the third for one.
+    taken: dict[reading.WayName, list[float]] = {
+        "default": [0.8, 1.6, 1.3],
+        "silent": [0.5, 1.0, 0.5],
+        "email": [1.0, 2.0, 1.0],
+    }
+    row = reading._row("default", taken, 10, 2_000_000)
+    assert (row["ratio"], row["ok"]) == (0.8, True)
+    assert (row["mails_per_second"], row["mb_per_second"]) == (7.7, 1.54)
+    taken["default"] = [1.1, 2.2, 0.9]
+    assert reading._row("default", taken, 10, 2_000_000)["ok"] is False
+
+
+def test_mails_with_archives_are_told_from_others() -> None:
+    zipped = bombs.holding(bombs.many_entries(1))
+    assert reading.holds_archive(zipped)
+    assert not reading.holds_archive(bombs.holding(b"no archive"))
+
+
+@pytest.mark.slow
+def test_inspect_reads_the_corpus_beside_cpython(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "report.json"
+    assert run.main(["inspect", "--rounds", "1", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text("utf-8"))["inspect"]
+    assert [row["way"] for row in rows] == ["default", "silent", "email"]
+    assert {row["mails"] for row in rows} == {515}
+    assert rows[2]["ratio"] == 1
+    # To be three times as slow would not be a busy machine.
+    assert rows[0]["ratio"] < 3
+    assert "CPython" in capsys.readouterr().out
+
+
+def test_without_mails_inspect_is_skipped_with_status_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SMTPGUARD_SHARED", str(tmp_path))
+    assert run.main(["inspect"]) == 2
+    assert "skipped: no mails" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_bombs_are_measured_in_a_gateway(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chosen = {name: bombs.BOMBS[name] for name in ("parts-50000", "gzip")}
+    monkeypatch.setattr(blasts, "BOMBS", chosen)
+    path = tmp_path / "report.json"
+    assert run.main(["bombs", "--check", "--json", str(path)]) == 0
+    parts, gzip = json.loads(path.read_text("utf-8"))["bombs"]
+    assert parts["reply"].startswith("550")
+    assert parts["inspector_mib"] == 0
+    # It holds what it expands, up to its limit of 192 MiB.
+    assert 192 < gzip["inspector_mib"] < blasts.MAX_MIB
+    assert 40 < gzip["gateway_mib"] < 192
+    assert "gzip" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "mib", "reply", "ok"),
+    [
+        (1.0, 200.0, "550 5.7.1 no", True),
+        (5.1, 200.0, "550 5.7.1 no", False),
+        (1.0, 301.0, "550 5.7.1 no", False),
+        (1.0, 200.0, "451 4.3.0 undecided", False),
+        (1.0, 200.0, "", False),
+    ],
+)
+def test_a_bomb_ends_decided_and_within_bounds(
+    seconds: float, mib: float, reply: str, ok: bool
+) -> None:
+    assert blasts.Blast("x", 1.0, seconds, mib, 20.0, reply).ok is ok
+    assert blasts.Blast("x", 1.0, seconds, 20.0, mib, reply).ok is ok
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,12 @@ class Process:
 
         Pages shared by several processes count in each of them.
         """
-        return sum(_status_octets(pid, "VmHWM") for pid in tree(self.pid))
+        return sum(self.peak_memories())
+
+    def peak_memories(self) -> list[int]:
+        """Return the peak resident octets of each process of its tree, its own first;
+        else as ``peak_memory``."""
+        return [_status_octets(pid, "VmHWM") for pid in tree(self.pid)]
 
     def resident_memory(self) -> int:
         """Return the sum of the resident octets of its tree, now."""
