@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.generator import UnavailableError, shared_folder
+from smtpguard import unpacking
 from smtpguard.inspecting import Inspector, Question
+from smtpguard.inspection.containers import containers
 from smtpguard.loading import default_rules, load_pipeline
 from smtpguard.mailfiles import Stored, Unreadable, stored_messages
 from smtpguard.mime import parse
-from smtpguard.inspection.containers import containers
-from smtpguard.unpacking.pool import Pool
 
 
 if TYPE_CHECKING:
@@ -124,9 +124,9 @@ def _ways(
         path = folder / f"{name}.yaml"
         path.write_text(rules, "utf-8")
         pipeline = load_pipeline(str(path))
-        pool = pipeline.inspector
-        assert isinstance(pool, Pool)
-        yield name, Inspector(pipeline, Question()).message, pool.stop
+        looks = pipeline.inspector
+        assert isinstance(looks, unpacking.Inspector)
+        yield name, Inspector(pipeline, Question()).message, looks.stop
     yield "email", _by_cpython, lambda: None
 
 
