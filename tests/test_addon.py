@@ -20,7 +20,7 @@ from mitmproxy import exceptions
 from mitmproxy.test import taddons
 
 from smtpguard import addon as addon_module
-from smtpguard.addon import INLINE_OCTETS, SmtpGuard
+from smtpguard.addon import INLINE_OCTETS, JUDGES, MAX_WAITING, SmtpGuard
 from smtpguard.loading import load_for_clients
 from smtpguard.mime.effort import HEADER_OCTETS
 from smtpguard.model.content import MemorySpool
@@ -704,7 +704,7 @@ def message(size: int, judge: Callable[..., Disposition]) -> SmtpMessageData:
 
 def message_of(octets: bytes, judge: Callable[..., Disposition]) -> SmtpMessageData:
     transaction: Any = SimpleNamespace(
-        id="5f3a.1", judge=SimpleNamespace(message=judge)
+        id="5f3a.1", judge=SimpleNamespace(message=judge), ended=False
     )
     content = MemorySpool()
     content.write(octets)
@@ -813,6 +813,67 @@ def test_the_loop_goes_on_while_a_large_message_is_judged(
         await judging
 
     live(scene)
+
+
+def test_what_nobody_waits_for_any_more_is_not_judged(
+    live: Any, guard: SmtpGuard
+) -> None:
+    """Its client is gone, or heard 451 when its time was over."""
+    asked: list[object] = []
+    may_end = threading.Event()
+
+    def slow(*_: Any) -> Disposition:
+        assert may_end.wait(10)
+        return RELAYED
+
+    def judge(*_: Any) -> Disposition:
+        asked.append(None)
+        return RELAYED
+
+    async def scene() -> None:
+        large = INLINE_OCTETS + 1
+        busy = [guard.smtp_message(message(large, slow)) for _ in range(JUDGES)]
+        judging = [asyncio.create_task(one) for one in busy]
+        await asyncio.sleep(0)
+        left = [message(large, judge) for _ in range(5)]
+        judging += [asyncio.create_task(guard.smtp_message(one)) for one in left]
+        await asyncio.sleep(0)
+        for one in left[1:]:
+            one.transaction.ended = True
+        may_end.set()
+        await asyncio.gather(*judging)
+        assert [one.disposition for one in left] == [RELAYED, *[None] * 4]
+
+    live(scene)
+    assert len(asked) == 1
+
+
+def test_more_than_can_be_judged_in_time_is_undecided_at_once(
+    live: Any, guard: SmtpGuard, caplog: pytest.LogCaptureFixture
+) -> None:
+    may_end = threading.Event()
+
+    def slow(*_: Any) -> Disposition:
+        assert may_end.wait(10)
+        return RELAYED
+
+    async def scene() -> None:
+        large = [message(INLINE_OCTETS + 1, slow) for _ in range(MAX_WAITING)]
+        judging = [asyncio.create_task(guard.smtp_message(one)) for one in large]
+        await asyncio.sleep(0)
+        data = message(INLINE_OCTETS + 1, slow)
+        await guard.smtp_message(data)
+        assert data.disposition is None
+        small = message(1, lambda *_: RELAYED)
+        await guard.smtp_message(small)
+        assert small.disposition is RELAYED
+        may_end.set()
+        await asyncio.gather(*judging)
+        await guard.smtp_message(data)
+        assert data.disposition is RELAYED
+
+    live(scene)
+    assert f"{MAX_WAITING} messages wait to be judged" in caplog.text
 
 
 def test_what_a_large_message_took_goes_back_to_the_system() -> None:

@@ -7,7 +7,6 @@ import hashlib
 import io
 import zipfile
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,12 +16,11 @@ from smtpguard.errors import InspectorError
 from smtpguard.looking import MAX_ENTRIES, MAX_OCTETS, Look, Looker, TakesLong
 from smtpguard.mime import parse
 from smtpguard.model.contents import Contents, Entry, Fact, Finding
-from tests.judging import NOON, TEXT_PART, attachment, forwarded, lines, mixed
+from tests.judging import TEXT_PART, attachment, forwarded, lines, mixed
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
 
 @dataclass
@@ -37,6 +35,9 @@ class Prepared:
     ) -> Contents:
         self.asked.append((octets, names, claimed, seconds))
         return self.answer
+
+    def stop(self) -> None:
+        """Nothing runs."""
 
 
 def zip_of(*names: str) -> bytes:
@@ -65,9 +66,9 @@ def looks(
     *,
     enters: bool = True,
     at_once: bool = False,
-    clock: Callable[[], datetime] = lambda: NOON,
+    seconds: Callable[[], float] = float,
 ) -> dict[str, Look]:
-    looker = Looker(inspector, clock, enters=enters, at_once=at_once)
+    looker = Looker(inspector, seconds, enters=enters, at_once=at_once)
     return looker.looks(parse(mail))
 
 
@@ -129,15 +130,15 @@ def test_what_nobody_can_enter_says_so() -> None:
 
 
 def test_the_time_is_for_the_whole_message() -> None:
-    now = [NOON]
+    now = [100.0]
 
     class Slow(Prepared):
         def look(self, *asked: object) -> Contents:
-            now[0] += timedelta(seconds=15)
+            now[0] += 15
             return super().look(*asked)  # type: ignore[arg-type]
 
     inspector = Slow(Contents("application/zip"))
-    found = looks(mixed(ZIPPED, ZIPPED, ZIPPED), inspector, clock=lambda: now[0])
+    found = looks(mixed(ZIPPED, ZIPPED, ZIPPED), inspector, seconds=lambda: now[0])
     assert [asked[3] for asked in inspector.asked] == [20.0, 5.0]
     assert kinds(found["1.3"]) == ["limit-seconds"]
     assert [Fact.LIMIT in found[f"1.{n}"].facts for n in (1, 2, 3)] == [

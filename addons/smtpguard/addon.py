@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from mitmproxy import command, ctx, exceptions
 
 from smtpguard import contentview, options
-from smtpguard.errors import RulesError
+from smtpguard.errors import BusyError, RulesError
 from smtpguard.loading import CertificatesError, check_certificates, load_for_clients
 from smtpguard.looking import TakesLong
 from smtpguard.mime import is_quick
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mitmproxy.addonmanager import Loader
 
     from smtpguard.model.content import Spool
+    from smtpguard.model.disposition import Disposition
     from smtpguard.options import GuardOptions
     from smtpguard.pipeline import Pipeline
     from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
@@ -52,6 +53,9 @@ INLINE_OCTETS = 128 * 1024
 to take long (blanks in quoted-printable, headers of archives, parts to be stripped).
 All others are judged beside the event loop, so that other sessions go on: to go there
 and back costs 0.1 ms."""
+MAX_WAITING = 64
+"""Messages that may wait for a judge; the next one is 451 at once. Each has a client
+that waits, 240 s at most."""
 JUDGES = 2
 """Messages judged beside the loop at the same time. More would share one interpreter
 lock and hold that many messages in memory."""
@@ -72,6 +76,8 @@ class SmtpGuard:
         self._loaded_at = datetime.now().astimezone()
         self._watch = FileWatch()
         self._executor: ThreadPoolExecutor | None = None
+        self._waiting = 0
+        """Messages that are judged beside the loop, or wait for that."""
         self._watcher: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
         self._asked: asyncio.Task[None] | None = None
@@ -151,6 +157,12 @@ class SmtpGuard:
             await Sentinel.get().stop(STOP_SECONDS)
         finally:
             self._off_duty()
+            # What waits for a judge has no client any more, and Python waits for what
+            # is judged: no longer than for an archive, which ends here.
+            if self._executor is not None:
+                self._executor.shutdown(wait=False, cancel_futures=True)
+            if self._pipeline is not None and self._pipeline.inspector is not None:
+                self._pipeline.inspector.stop()
 
     def _on_duty(self) -> None:
         if self._options is not None and self._pipeline is not None:
@@ -177,13 +189,21 @@ class SmtpGuard:
         """
         if data.disposition is not None or self._judge_at_once(data):
             return
-        judge = data.transaction.judge.message
-        asked = data.session, data.envelope, data.content
-        loop = asyncio.get_running_loop()
         try:
-            data.disposition = await loop.run_in_executor(self._executor, judge, *asked)
+            data.disposition = await self._judge_beside(data)
         except Exception as error:  # noqa: BLE001 - undecided; the log says why
             undecided(data, error, self._log_addresses())
+
+    async def _judge_beside(self, data: SmtpMessageData) -> Disposition | None:
+        """Judge a message beside the loop. Raises BusyError and what a judge raises."""
+        if self._waiting >= MAX_WAITING:
+            raise BusyError(f"{self._waiting} messages wait to be judged")
+        self._waiting += 1
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._executor, _judge, data)
+        finally:
+            self._waiting -= 1
 
     def _judge_at_once(self, data: SmtpMessageData) -> bool:
         """Judge a message now, False where that may take long. Never raises."""
@@ -305,6 +325,13 @@ def _ciphers() -> str:
     """Return the ciphers that clients are offered, "" for OpenSSL's own choice."""
     # Of mitmproxy's TLS addon; without it there are no handshakes to judge for.
     return getattr(ctx.options, "ciphers_client", None) or ""
+
+
+def _judge(data: SmtpMessageData) -> Disposition | None:
+    """Judge a message beside the loop, None where nobody waits for it any more."""
+    if data.transaction.ended:
+        return None
+    return data.transaction.judge.message(data.session, data.envelope, data.content)
 
 
 def _is_quick(content: Spool) -> bool:

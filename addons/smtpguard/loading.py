@@ -63,6 +63,7 @@ def load_pipeline(
         local_time,
         own_name,
         Inspector() if previous is None else previous.inspector,
+        seconds=time.monotonic,
         spool=_spool,
     )
 

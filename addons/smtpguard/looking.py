@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from smtpguard.errors import InspectorError
@@ -19,7 +18,6 @@ from smtpguard.model.contents import Contents, Fact, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from smtpguard.mime import Defect, Message, Part
     from smtpguard.model.contents import Doubt
@@ -62,6 +60,10 @@ class Inspector(Protocol):
         """
         ...
 
+    def stop(self) -> None:
+        """Look no more; what is under way ends."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -90,7 +92,7 @@ class Looker:
     def __init__(
         self,
         inspector: Inspector | None,
-        clock: Callable[[], datetime],
+        seconds: Callable[[], float],
         *,
         enters: bool,
         at_once: bool,
@@ -103,8 +105,8 @@ class Looker:
         self._inspector = inspector
         self._enters = enters
         self._at_once = at_once
-        self._clock = clock
-        self._until = clock() + timedelta(seconds=LOOK_SECONDS)
+        self._seconds = seconds
+        self._until = seconds() + LOOK_SECONDS
         self._entries = MAX_ENTRIES
         self._octets = MAX_OCTETS
 
@@ -167,7 +169,7 @@ class Looker:
         if limit := self._limit():
             return _not_entered(detect(octets, names, claimed, found), limit)
         assert self._inspector is not None
-        left = (self._until - self._clock()).total_seconds()
+        left = self._until - self._seconds()
         contents = self._inspector.look(octets, names, claimed, left)
         for finding in contents.findings:
             if finding.kind in _OURS:
@@ -183,7 +185,7 @@ class Looker:
         """Return why no further container is entered, "" if one may be."""
         if self._inspector is None:
             return "not-inspectable"
-        if self._clock() >= self._until:
+        if self._seconds() >= self._until:
             return "limit-seconds"
         if self._entries <= 0:
             return "limit-entries"

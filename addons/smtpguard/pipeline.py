@@ -79,6 +79,8 @@ class Pipeline:
     ``limit``."""
     random: Callable[[int], bytes] = secrets.token_bytes
     """Returns so many octets that nobody can know."""
+    seconds: Callable[[], float] = float
+    """Returns seconds that only grow, which bound looking; of itself none pass."""
     spool: Callable[[], BinaryIO] = BytesIO
     """Returns an empty file, for parts that are encrypted."""
     ask: Ask | None = None
@@ -202,7 +204,7 @@ class TransactionJudge:
         message = parse(buffer, self._limits())
         looker = Looker(
             self.pipeline.inspector,
-            self.pipeline.clock,
+            self.pipeline.seconds,
             enters=policy.looks,
             at_once=at_once,
         )
