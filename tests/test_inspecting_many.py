@@ -7,7 +7,6 @@ the process that a user would start, and every copy judged as the first.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -29,11 +28,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 COPIES = 19
 MAX_MIB = 128
-"""Peak of the process; measured were 37."""
+"""Peak of the process; measured were 42."""
 MAX_GROWTH_MIB = 24
 """Of the peak from 515 mails to twenty times as many; measured were 2."""
 MAX_SECONDS = 100.0
-"""Of the processor; measured were 10."""
+"""Of the processor; measured were 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +46,30 @@ class Run:
     """MiB that it had at most."""
 
 
+MEASURED = """
+import pathlib, re, sys, time
+from smtpguard.cli import main
+status = main(sys.argv[1:])
+told = pathlib.Path("/proc/self/status").read_text()
+print(time.process_time(), re.search(r"VmHWM:\\s+(\\d+) kB", told)[1], file=sys.stderr)
+sys.exit(status)
+"""
+"""Its own peak: what ``wait`` tells of a child begins with what its parent had."""
+
+
 def run_measured(output: Path, *arguments: Path | str) -> Run:
     """Run ``smtpguard inspect --json`` with its output in a file."""
-    words = [sys.executable, "-m", "smtpguard", "inspect", "--json"]
     with output.open("wb") as file:
-        process = subprocess.Popen(
-            [*words, *map(str, arguments)], stdout=file, env=environment()
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, "inspect", "--json", *map(str, arguments)],
+            stdout=file,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            check=False,
+            text=True,
         )
-        _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = used.ru_utime + used.ru_stime
-    return Run(process.returncode, seconds, used.ru_maxrss / 1024)
+    seconds, kib = done.stderr.split()
+    return Run(done.returncode, float(seconds), int(kib) / 1024)
 
 
 def records(output: Path) -> Iterator[dict[str, Any]]:
