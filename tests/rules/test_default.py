@@ -7,6 +7,7 @@ import io
 import zipfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -21,6 +22,10 @@ from smtpguard.policy.patterns import expand_braces
 from smtpguard.unpacking import Inspector
 from tests.judging import NOON, TEXT_PART, lines, mixed
 from tests.policy.rulefiles import envelope, message, path, session
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 DEFAULT = Path(__file__).parents[2] / "rules" / "default.yaml"
@@ -154,8 +159,19 @@ def patterns(where: str) -> list[str]:
 
 
 @cache
+def inspector() -> Inspector:
+    return Inspector(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _end_of_processes() -> Iterator[None]:
+    yield
+    inspector().stop()
+
+
+@cache
 def judge() -> TransactionJudge:
-    pipeline = Pipeline(filled_in(), lambda: NOON, inspector=Inspector(1))
+    pipeline = Pipeline(filled_in(), lambda: NOON, inspector=inspector())
     return pipeline.begin(session())
 
 
