@@ -114,6 +114,26 @@ GENERATORS: dict[str, Callable[[int], bytes]] = {
     "quoted-printable-blanks": lambda n: (
         b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b" " * n + b"x"
     ),
+    "paddings": lambda n: b"Content-Transfer-Encoding: base64\r\n\r\n" + b"AAA=" * n,
+    "blank-lines-quoted-printable": lambda n: (
+        b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b" \r\n" * n
+    ),
+    "unknown-encoding": lambda n: (
+        b"Content-Transfer-Encoding: x\r\n\r\n" + b"QUFB=41\r\n" * n
+    ),
+    "uuencoded-lines": lambda n: b"\r\nbegin 644 a\r\n" + b"!!\r\n" * n,
+    "uuencoded-odd-lines": lambda n: b"\r\nbegin 644 a\r\n" + b"!~~~~~\r\n" * n,
+    "uuencoded-files": lambda n: b"\r\n" + b"begin 644 a\r\n" * n,
+    "yenc-escapes": lambda n: b"\r\n=ybegin name=a\r\n" + b"=}" * n,
+    "yenc-files": lambda n: b"\r\n" + b"=ybegin name=a\r\n" * n,
+    "binhex-colons": lambda n: (
+        b"\r\n(This file must be converted with BinHex 4.0)\r\n" + b":!\r\n" * n
+    ),
+    "hidden-delimiters": lambda n: b"\r\n" + b"--x\r\nContent-Type: a/b\r\n\r\n" * n,
+    "hidden-boundaries": lambda n: (
+        b"\r\n"
+        + b"".join(b"--x%d\r\nContent-Type: a/b\r\n\r\n" % one for one in range(n))
+    ),
     "encoded-messages": lambda n: (
         b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n"
         + b"QTogYg0K" * n
@@ -127,6 +147,8 @@ MAKES_PARTS = {
     "parts-without-empty-line",
     "digest-of-nothing",
     "content-types",
+    "hidden-delimiters",
+    "hidden-boundaries",
 }
 """Each unit costs them tens of microseconds: fewer are enough."""
 
