@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from smtpguard.errors import InspectorError
 from smtpguard.inspection import detect
 from smtpguard.inspection.containers import containers
+from smtpguard.inspection.text import SAMPLE_OCTETS, is_text
 from smtpguard.model.contents import Contents, Fact, Finding
 
 
@@ -31,6 +32,8 @@ MAX_ENTRIES = 10_000
 MAX_OCTETS = 512 << 20
 """Expanded, of all containers of one message: twice what one may hold. A thousand parts
 with one each, none of which is too large, would be 250 GiB."""
+_SHOWN = frozenset({"text/plain", "text/html"})
+"""Types of what readers show; without a name nobody can run it."""
 _IN_DOUBT: dict[Doubt, Fact] = {
     "limit": Fact.LIMIT,
     "ambiguous": Fact.AMBIGUOUS,
@@ -151,6 +154,8 @@ class Looker:
             octets = b"".join(part.decoded())
             size, digest = len(octets), hashlib.sha256(octets).hexdigest()
             contents = self._contents(octets, part.names, part.content_type)
+            if not part.names and part.content_type in _SHOWN:
+                contents = _as_shown(contents, octets, part.content_type)
             if self._enters:
                 why.update(_doubts_inside(contents, part.path))
         told = {_IN_DOUBT[doubt] for doubt in why}
@@ -211,6 +216,14 @@ def _doubts_inside(contents: Contents, path: str) -> Iterator[tuple[Doubt, str]]
     for doubt, fact in _IN_DOUBT.items():
         if fact in facts:
             yield doubt, f"{kinds or fact} in the content of part {path}"
+
+
+def _as_shown(contents: Contents, octets: bytes, claimed: str) -> Contents:
+    """Return what is known of a text that is shown: a script in it is no program."""
+    if Fact.EXECUTABLE not in contents.facts or not is_text(octets[:SAMPLE_OCTETS]):
+        return contents
+    facts = contents.facts - {Fact.EXECUTABLE}
+    return replace(contents, detected=claimed, facts=facts, others=())
 
 
 def _not_entered(contents: Contents, kind: str) -> Contents:

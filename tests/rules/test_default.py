@@ -302,6 +302,29 @@ def test_ordinary_mail_goes_on_as_it_came(mail: bytes) -> None:
     assert (said.outcome, said.content) == (Outcome.RELAYED, None)
 
 
+SCRIPT = b"#!/bin/bash\r\nrm -rf /tmp/x\r\n"
+
+
+@pytest.mark.parametrize("text", [SCRIPT, b"@echo off\r\ndel x\r\n"])
+@pytest.mark.parametrize("kind", [b"", b"Content-Type: text/plain\r\n"])
+def test_a_text_that_begins_as_a_script_is_a_text_still(
+    text: bytes, kind: bytes
+) -> None:
+    """What cron sends, and who asks colleagues: nobody can run what is only shown."""
+    said = judged(b"Subject: cron\r\n" + kind + b"\r\n" + text)
+    assert (said.outcome, said.content) == (Outcome.RELAYED, None)
+
+
+def test_a_script_with_a_name_or_another_type_is_stripped() -> None:
+    for part in (
+        attached(SCRIPT, "a.txt", "text/plain"),
+        lines("Content-Type: application/octet-stream", "") + SCRIPT,
+        lines("Content-Type: text/x-shellscript", "") + SCRIPT,
+    ):
+        said = judged(mixed(TEXT_PART, part))
+        assert (said.outcome, said.action) == (Outcome.MODIFIED, Action.STRIP)
+
+
 def test_what_cannot_be_looked_at_is_refused() -> None:
     cut = zipped("a.txt", b"text")[:-30]
     said = judged(mixed(TEXT_PART, attached(cut, "a.zip")))
