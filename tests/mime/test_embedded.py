@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from smtpguard.mime.embedded import (
     MAX_FILES,
     Embedded,
+    begins_in,
     decode_binhex,
     decode_uu,
     embedded_files,
@@ -110,6 +111,19 @@ def test_several_files_and_one_without_an_end_are_found() -> None:
 def test_prose_is_no_file(text: bytes) -> None:
     assert not has_embedded(text)
     assert files(text) == []
+
+
+@pytest.mark.parametrize("step", [1, 7, 100, CHUNK_OCTETS])
+def test_a_file_begins_across_pieces(step: int) -> None:
+    def pieces(text: bytes) -> list[bytes]:
+        return [text[at : at + step] for at in range(0, len(text), step)]
+
+    assert begins_in(pieces(uu(TOOL)))
+    assert begins_in(pieces(b"Hello\r\n" * 20 + uu(TOOL)))
+    assert begins_in(pieces(b"=ybegin " + b"x" * 1000 + b" name=a\r\n"))
+    assert not begins_in(pieces(b"x" * 3000 + b"begin 644 a.exe\r\n"))
+    assert not begins_in(pieces(b"> begin 644 a.exe\r\n" * 20))
+    assert not begins_in([])
 
 
 def test_a_part_of_a_yenc_post_is_read_without_its_part_line() -> None:

@@ -130,6 +130,57 @@ def test_what_is_too_large_to_be_read_in_other_ways_is_told() -> None:
     assert Kind.LIMIT_READINGS in noted
 
 
+LONG = b"a line of a text, as long as such lines are\r\n" * (MAX_OCTETS // 45 + 1)
+BEGIN = b"begin 644 b.exe\r\n#0V%T\r\n`\r\nend\r\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("7bit", LONG + BEGIN),
+        ("base64", base64.encodebytes(LONG + BEGIN).replace(b"\n", b"\r\n")),
+        ("base64", base64.encodebytes(BEGIN + LONG).replace(b"\n", b"\r\n")),
+        ("quoted-printable", BEGIN.replace(b"b", b"=62", 1) + LONG),
+    ],
+    ids=["plain", "base64", "base64-first", "quoted-printable"],
+)
+def test_a_file_in_a_text_too_large_to_be_searched_is_told(
+    encoding: str, body: bytes
+) -> None:
+    claims = replace(TEXT, transfer_encoding=encoding)
+    assert found(body, claims) == ([], {Kind.LIMIT_READINGS})
+
+
+def test_a_large_text_is_no_alarm() -> None:
+    dashes = b"--X\r\nContents are long.\r\nThey begin 644 pages\r\nbelow.\r\n"
+    text = dashes + LONG + dashes
+    assert found(text, TEXT) == ([], set())
+    coded = base64.encodebytes(text).replace(b"\n", b"\r\n")
+    assert found(coded, replace(TEXT, transfer_encoding="base64")) == ([], set())
+    log = DefectLog()
+    assert list(hidden_parts(text, Span(0, len(text)), "1", log)) == []
+    assert log.all() == ()
+
+
+def test_hidden_parts_far_behind_are_told() -> None:
+    part = b"--X\r\nContent-Type: a/b\r\n\r\nx\r\n--X--\r\n"
+    log = DefectLog()
+    text = LONG + part
+    assert list(hidden_parts(text, Span(0, len(text)), "1", log)) == []
+    assert [defect.kind for defect in log.all()] == [Kind.LIMIT_READINGS]
+    # The end of a part that begins early is cut off.
+    log = DefectLog()
+    text = part + LONG
+    assert len(list(hidden_parts(text, Span(0, len(text)), "1", log))) == 1
+    kinds = {defect.kind for defect in log.all()}
+    assert kinds == {Kind.HIDDEN_PARTS, Kind.LIMIT_READINGS}
+    # What comes behind the span is not its own.
+    log = DefectLog()
+    text = LONG + part
+    assert list(hidden_parts(text, Span(0, len(LONG)), "1", log)) == []
+    assert log.all() == ()
+
+
 def test_hidden_parts_are_there_by_each_of_their_boundaries() -> None:
     log = DefectLog()
     text = b"x--X\r\nContent-ID: a\r\n\r\n--Y\r\nContent-ID: b\r\n"

@@ -14,6 +14,7 @@ from smtpguard.mime.otherreadings import (
     MAX_BOUNDARIES,
     any_encoding,
     distinct,
+    has_delimiter,
     hidden_boundaries,
     is_clean_base64,
     is_clean_quoted_printable,
@@ -139,12 +140,29 @@ def test_each_content_is_seen_once() -> None:
             (b"X", b"Y"),
         ),
         (b"\r\n-- \r\nContent-Type: a/b\r\n", (b"",)),
+        (b"\n--" + b"x" * 200 + b"  \r\nContent-ID: a\n", (b"x" * 200,)),
+        (b"\n--" + b"x" * 201 + b"\nContent-ID: a\n", ()),
     ],
 )
 def test_parts_are_seen_by_their_delimiters(
     text: bytes, found: tuple[bytes, ...]
 ) -> None:
     assert hidden_boundaries(text) == found
+
+
+def test_a_delimiter_is_looked_for_in_a_span() -> None:
+    text = b"x\r\n--X\r\nContent-ID: b\r\n"
+    assert has_delimiter(text, Span(0, len(text)))
+    assert not has_delimiter(text, Span(3, len(text)))
+    assert not has_delimiter(text, Span(0, len(text) - 5))
+
+
+def test_empty_lines_behind_dashes_are_read_once() -> None:
+    """For each blank of the delimiter they were read again: 12 s for 4 MiB."""
+    began = time.process_time()
+    text = b"\n--" + b" " * 200 + b"\n" * 8_000_000
+    assert hidden_boundaries(text) == ()
+    assert time.process_time() - began < 2
 
 
 def test_not_every_line_of_dashes_is_tried() -> None:

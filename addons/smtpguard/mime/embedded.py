@@ -18,7 +18,7 @@ from smtpguard.model.content import CHUNK_OCTETS
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 MAX_FILES = 100
@@ -30,6 +30,8 @@ _BEGIN = re.compile(
     rb"|(?P<hqx>\(This file must be converted with BinHex[^\r\n]{0,80}))\r?$",
     re.MULTILINE,
 )
+_MAX_FIRST_LINE = 1100
+"""Octets that hold any line that ``_BEGIN`` knows."""
 _UU_BITS = bytes(32 + ((octet - 32) & 63) for octet in range(256))
 _LINE = re.compile(rb"[^\r\n]+")
 _UU_END = re.compile(rb"^end[ \t]*\r?$", re.MULTILINE)
@@ -65,6 +67,20 @@ def has_embedded(text: bytes) -> bool:
     # Most texts have neither word, and looking for words is fast.
     may = b"begin" in text or b"BinHex" in text
     return may and _BEGIN.search(text) is not None
+
+
+def begins_in(chunks: Iterable[bytes]) -> bool:
+    """Say whether a file may lie in a text that comes in pieces of any size."""
+    open_line = b""
+    for chunk in chunks:
+        text = open_line + chunk
+        if has_embedded(text):
+            return True
+        open_line = text[max(text.rfind(b"\n"), 0) :]
+        if len(open_line) > _MAX_FIRST_LINE:
+            # Too long to begin a file; what comes is no line of its own.
+            open_line = open_line[-1:]
+    return False
 
 
 def embedded_files(text: bytes, limit: int) -> Iterator[Embedded | None]:

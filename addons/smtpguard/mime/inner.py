@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpguard.mime.defects import DefectLog, Kind
-from smtpguard.mime.embedded import embedded_files, has_embedded
+from smtpguard.mime.embedded import begins_in, embedded_files, has_embedded
 from smtpguard.mime.octets import Octets, Span
 from smtpguard.mime.otherreadings import (
     MAX_OCTETS,
     MAX_PADDINGS,
     any_encoding,
     distinct,
+    has_delimiter,
     hidden_boundaries,
     is_clean_base64,
     is_clean_quoted_printable,
@@ -83,13 +84,19 @@ def inner_contents(
 def hidden_parts(
     buffer: Octets, span: Span, path: str, log: DefectLog
 ) -> Iterator[Inner]:
-    """Yield octets that are no multipart by their header, but hold parts for some."""
+    """Yield octets that are no multipart by their header, but hold parts for some.
+
+    Those in the first ``MAX_OCTETS``; that there are more is added to ``log``.
+    """
     end = min(span.end, span.start + MAX_OCTETS)
     # A delimiter is a line of its own, the first one too.
     octets = b"\r\n" + buffer[span.start : end]
-    for boundary in hidden_boundaries(octets):
+    boundaries = hidden_boundaries(octets)
+    for boundary in boundaries:
         log.add(Kind.HIDDEN_PARTS, path, span.start)
         yield Inner(octets, boundary=boundary)
+    if end < span.end and (boundaries or has_delimiter(buffer, span)):
+        log.add(Kind.LIMIT_READINGS, path, span.start)
 
 
 def _other_contents(
@@ -131,7 +138,7 @@ def _files(
     buffer: Octets, span: Span, claims: Claims, path: str, log: DefectLog
 ) -> Iterator[Inner]:
     if len(span) > MAX_OCTETS:
-        if has_embedded(bytes(buffer[span.start : span.start + MAX_OCTETS])):
+        if begins_in(decode(claims.transfer_encoding, buffer, span)):
             log.add(Kind.LIMIT_READINGS, path, span.start)
         return
     text = b"".join(decode(claims.transfer_encoding, buffer, span))

@@ -49,7 +49,7 @@ _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*+(?:\r?\n|\Z))")
 _BAD_ESCAPES = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*+(?:\r?\n|\Z))[^\r\n=]{0,2}")
 _ESCAPE = re.compile(rb"=[0-9A-Fa-f]{2}")
 _DELIMITER_LIKE = re.compile(
-    rb"\n--([^\n]{0,200}?)[ \t]*\r?\n[ \t\r\n]*"
+    rb"\n--([^\n]{0,200}+)[ \t]*+\r?\n[ \t\r\n]*+"
     rb"[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[A-Za-z-]{2,40}[ \t]*:"
 )
 
@@ -154,7 +154,13 @@ def hidden_boundaries(text: bytes) -> tuple[bytes, ...]:
     if b"--" not in text:
         return ()
     found = (match[1] for match in _DELIMITER_LIKE.finditer(text))
-    return tuple(islice(dict.fromkeys(found), MAX_BOUNDARIES))
+    boundaries = (line.removesuffix(b"\r").rstrip(b" \t") for line in found)
+    return tuple(islice(dict.fromkeys(boundaries), MAX_BOUNDARIES))
+
+
+def has_delimiter(buffer: Octets, span: Span) -> bool:
+    """Say whether a line in ``span``, not its first, delimits hidden parts."""
+    return _DELIMITER_LIKE.search(buffer, span.start, span.end) is not None
 
 
 def _by_groups(kept: bytes) -> bytes:
