@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 
-from smtpguard.mime import Limits, Message, Notice, apply, strip
+import pytest
+
+from smtpguard.mime import Limits, Message, Notice, apply, parse, strip
 from tests.mime.mails import kinds, mail, only, read
 
 
@@ -129,3 +131,58 @@ def test_hidden_parts_keep_to_the_limits_too() -> None:
         assert ("limit-depth" in kinds(message)) == (depth < 4)
     for parts in (1, 2, 3, 4, 5):
         assert len(paths(read(*text, limits=Limits(parts=parts)))) <= parts
+
+
+MESSAGE = ("Subject: inner", "MIME-Version: 1.0", *ATTACHED)
+
+
+def filed(name: str, *lines: str, kind: str = "application/octet-stream") -> Message:
+    octets = "".join(f"{line}\r\n" for line in lines).encode()
+    return read(
+        f'Content-Type: {kind}; name="{name}"',
+        "Content-Transfer-Encoding: base64",
+        "",
+        *base64.encodebytes(octets).decode().splitlines(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.eml", "application/octet-stream"),
+        ("A.EML", "text/plain"),
+        ("a.eml. ", "image/png"),
+        ("page.mht", "message/other"),
+        ("page.mhtml", "application/x-mimearchive"),
+    ],
+)
+def test_a_message_by_its_name_is_read_whatever_its_type_says(
+    name: str, kind: str
+) -> None:
+    """Opened in a mail reader it shows its attachments."""
+    message = filed(name, *MESSAGE, kind=kind)
+    tool = only(message, "1.1")
+    assert tool.names == ("a.exe",)
+    assert b"".join(tool.decoded()) == TOOL
+    assert message.holder(tool) is message.root
+    assert kinds(message) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [("a.txt", MESSAGE), ("a.eml", ("no field begins here", "a: b"))],
+    ids=["another name", "no message"],
+)
+def test_what_no_reader_opens_as_a_message_is_none(
+    name: str, lines: tuple[str, ...]
+) -> None:
+    assert paths(filed(name, *lines)) == ["1"]
+
+
+def test_a_message_by_its_name_keeps_to_the_limits() -> None:
+    message = filed("a.eml", *MESSAGE)
+    octets = bytes(message.buffer)
+    assert paths(parse(octets, Limits(depth=1))) == ["1"]
+    assert "limit-depth" in kinds(parse(octets, Limits(depth=1)))
+    assert "limit-decoded" in kinds(parse(octets, Limits(decoded=100)))
+    assert paths(parse(octets, Limits(decoded=100))) == ["1"]

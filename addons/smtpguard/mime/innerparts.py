@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 _COLON = re.compile(rb":")
+_MESSAGE_NAME = re.compile(r".*\.(?:eml|mhtml?|mim)[\s.]*", re.IGNORECASE | re.DOTALL)
+_BEGINS_MESSAGE = re.compile(rb"[\s\xef\xbb\xbf]{0,64}(?:From |[!-9;-~]{1,64}[ \t]*:)")
 FILE_TYPE = "application/octet-stream"
 """Of a file in text, which claims none."""
 
@@ -93,6 +95,9 @@ class InnerParts:
                 break
             path = f"{entity.path}.{len(entity.children) + len(found) + 1}"
             found.append(self._part(entity, inner, path))
+        if not entity.children and any(map(_MESSAGE_NAME.fullmatch, claims.names)):
+            path = f"{entity.path}.{len(found) + 1}"
+            found += self._message_file(entity, Span(entity.body, end), path)
         return tuple(found)
 
     def _contents(self, entity: OpenEntity, end: int) -> Iterator[Inner]:
@@ -134,6 +139,24 @@ class InnerParts:
             epilogue=None,
             buffer=octets,
         )
+
+    def _message_file(
+        self, entity: OpenEntity, body: Span, path: str
+    ) -> tuple[Part, ...]:
+        """Read what is a message by its name: opened, it shows its attachments."""
+        if entity.depth >= self._limits.depth or self._budget.parts <= 0:
+            self._defects.add(Kind.LIMIT_DEPTH, entity.path, entity.body)
+            return ()
+        encoding = entity.claims.transfer_encoding
+        content = self._budget.decode(encoding, self._buffer, body)
+        if content is None:
+            self._defects.add(Kind.LIMIT_DECODED, entity.path, entity.body)
+            return ()
+        if not _BEGINS_MESSAGE.match(content):
+            return ()
+        log = self._defects.within(entity.body)
+        depth = entity.depth + 1
+        return (self._read(content, log, self._budget, path, depth=depth),)
 
     def _encoded_message(self, entity: OpenEntity, body: Span) -> tuple[Part, ...]:
         """Read a message that was encoded, although RFC 2045 6.4 forbids it."""
