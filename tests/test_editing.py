@@ -125,6 +125,31 @@ def test_every_other_rule_holds_for_what_is_locked_already() -> None:
         assert judge_message(text, mail).outcome is outcome
 
 
+def with_two_types(content: bytes) -> bytes:
+    first, rest = held(content, OURS, "a.exe.clk").split(b"\r\n", 1)
+    second = b"Content-Type: multipart/mixed; boundary=zz"
+    return b"\r\n".join((first, second, rest))
+
+
+def on_clk(action: str) -> str:
+    return f'{{match: "*.clk", action: {action}}}'
+
+
+@pytest.mark.parametrize("action", ["lock", "allow"])
+def test_what_is_not_sure_of_a_container_matters_since_it_stays(action: str) -> None:
+    """Its octets may be a mail to another reader; ``lock`` would leave it there."""
+    text = rules(names('{match: "*.exe", action: deny}', on_clk(action)))
+    mail = mixed(TEXT_PART, with_two_types(container()))
+    said = judge_message(text, mail)
+    assert (said.outcome, said.rule) == (Outcome.REJECTED, "ambiguous")
+
+
+def test_what_is_not_sure_of_a_part_that_is_locked_now_does_not_matter() -> None:
+    text = rules(names(on_clk("lock")))
+    mail = mixed(TEXT_PART, with_two_types(PAYLOAD))
+    assert judge_message(text, mail).outcome is Outcome.MODIFIED
+
+
 def test_a_mail_whose_text_nobody_minds_is_never_replaced_by_a_notice() -> None:
     """The model's bug: "SMTP proxy destroys text mails"."""
     for action in ("strip", "lock"):

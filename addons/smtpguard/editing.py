@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, BinaryIO
 from smtpguard.locking.container import (
     KEY_SIZE,
     Head,
-    is_container,
     lock,
     locked_name,
 )
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from smtpguard.mime import Edit, Field, Message, Part
     from smtpguard.model.envelope import Envelope
     from smtpguard.model.mailbox import Mailbox
-    from smtpguard.policy import Handling
+    from smtpguard.policy import Handling, PartFacts
 
 
 OWN_FIELDS = "x-smtpguard-"
@@ -50,14 +49,12 @@ _SENDER_FIELDS = ("From", "Sender", "Reply-To")
 _RECIPIENT_FIELDS = ("To", "Cc")
 
 
-def settled(part: Part, said: Decision) -> Decision:
+def settled(part: PartFacts, said: Decision) -> Decision:
     """Return a decision on a part; what is locked already is not locked again.
 
     Anybody can make such a container: other actions hold on it all the same.
     """
-    if said.action is not Action.LOCK:
-        return said
-    if not is_container(part.content_type, part.names, part.decoded()):
+    if said.action is not Action.LOCK or not part.is_locked:
         return said
     reason = f"{said.reason}; it is locked already"
     return replace(said, action=Action.ALLOW, reason=reason)

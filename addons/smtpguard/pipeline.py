@@ -25,6 +25,7 @@ from smtpguard.editing import (
     rewritten_fields,
     settled,
 )
+from smtpguard.locking.container import is_container
 from smtpguard.looking import Looker, doubts
 from smtpguard.mime import (
     Edit,
@@ -212,10 +213,8 @@ class TransactionJudge:
         facts = MessageFacts(
             session, envelope, authors(message), len(buffer), self.pipeline.clock()
         )
-        parts = {
-            part.path: settled(part, policy.part(_facts(part, looks[part.path]), facts))
-            for part in message.candidates()
-        }
+        asked = [_facts(part, looks[part.path]) for part in message.candidates()]
+        parts = {one.path: settled(one, policy.part(one, facts)) for one in asked}
         fields = self._fields(message, facts)
         doubtful = _doubtful(message, policy, looks)
         said = _Said(message, looks, parts, fields, doubtful)
@@ -330,6 +329,7 @@ def _facts(part: Part, look: Look) -> PartFacts:
         look.contents.entries,
         part.path,
         look.why,
+        is_container(part.content_type, part.names, part.decoded()),
     )
 
 

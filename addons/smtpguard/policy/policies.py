@@ -184,7 +184,9 @@ class Policy:
                 )
                 decisions.append(decision)
                 spoken |= facts
-        goes = any(decision.action in EDITING for decision in decisions)
+        # ``lock`` leaves a container where it is, whose doubts then matter.
+        going = {Action.STRIP} if part.is_locked else EDITING
+        goes = any(decision.action in going for decision in decisions)
         for kind, facts in _TAKEN_CARE_OF.items():
             is_settled = goes and kind not in self.handling.endings
             if kind in part.why and not is_settled and not facts & spoken:
