@@ -187,6 +187,45 @@ def test_a_doubt_about_content_is_told_also_of_an_entry(
     assert fact in look.facts
 
 
+BEHIND_A_PASSWORD = frozenset({Fact.ARCHIVE, Fact.ENCRYPTED, Fact.LIMIT})
+PASSWORD = Finding("archive-encrypted", "in.7z")
+
+
+@pytest.mark.parametrize(
+    ("findings", "entry", "is_only"),
+    [
+        ((PASSWORD,), BEHIND_A_PASSWORD, True),
+        ((PASSWORD, Finding("archive-path", "../x")), BEHIND_A_PASSWORD, True),
+        ((PASSWORD, Finding("limit-depth")), BEHIND_A_PASSWORD, False),
+        ((PASSWORD, Finding("not-inspectable")), BEHIND_A_PASSWORD, False),
+        ((PASSWORD, Finding("some-kind")), BEHIND_A_PASSWORD, False),
+        ((PASSWORD,), frozenset({Fact.LIMIT}), False),
+        ((PASSWORD,), BEHIND_A_PASSWORD | {Fact.MALFORMED}, False),
+        ((), BEHIND_A_PASSWORD, False),
+    ],
+)
+def test_a_limit_is_encryption_s_where_nothing_else_was_left_out(
+    findings: tuple[Finding, ...], entry: frozenset[Fact], *, is_only: bool
+) -> None:
+    entries = (Entry("in.7z", ("in.7z",), 9, facts=entry),)
+    answer = Contents("a/b", BEHIND_A_PASSWORD, entries, findings)
+    look = looks(mixed(ZIPPED), Prepared(answer))["1.1"]
+    assert look.is_only_encrypted is is_only
+    # Who reads it is told first what else there was.
+    kind = next((one.kind for one in findings[1:]), "archive-encrypted")
+    assert look.why["limit"].startswith(kind if findings else "limit")
+
+
+def test_a_limit_of_the_mail_s_own_structure_is_not_encryption_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = iter([("limit", "limit-readings in part 1.1")])
+    monkeypatch.setattr(looking, "doubts", lambda _: told)
+    answer = Contents("a/b", BEHIND_A_PASSWORD, findings=(PASSWORD,))
+    look = looks(mixed(ZIPPED), Prepared(answer))["1.1"]
+    assert not look.is_only_encrypted
+
+
 def test_defects_become_facts_of_their_part() -> None:
     twice = lines("Content-Type: text/plain", "Content-Type: text/html", "") + b"x"
     found = looks(mixed(twice, TEXT_PART))

@@ -40,6 +40,8 @@ _IN_DOUBT: dict[Doubt, Fact] = {
     "malformed": Fact.MALFORMED,
 }
 
+_NOTHING_UNSEEN = frozenset({"archive-path", "archive-prepended", "polyglot"})
+"""Findings of what was looked at all the same."""
 
 _OURS = frozenset(
     {"inspector-busy", "inspector-failed", "inspector-killed", "inspector-stopped"}
@@ -81,6 +83,8 @@ class Look:
     """Of the content, and of how it is written."""
     why: Mapping[Doubt, str]
     """What is not sure of it, and what made it so."""
+    is_only_encrypted: bool = False
+    """Whether encryption and nothing else made the ``limit``."""
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -146,6 +150,7 @@ class Looker:
         *,
         is_inner: bool,
     ) -> Look:
+        is_only_encrypted = False
         if not part.is_leaf:
             # Its parts are looked at one by one.
             size, digest = (len(part.body), "") if is_inner else part.measure()
@@ -157,11 +162,13 @@ class Looker:
             if not part.names and part.content_type in _SHOWN:
                 contents = _as_shown(contents, octets, part.content_type)
             if self._enters:
+                is_only_encrypted = "limit" not in why and _is_encrypted(contents)
                 why.update(_doubts_inside(contents, part.path))
         told = {_IN_DOUBT[doubt] for doubt in why}
         if not any(field.is_named("content-type") for field in part.fields):
             told.add(Fact.UNTYPED)
-        return Look(size, digest, contents, facts | contents.facts | told, why)
+        facts |= contents.facts | told
+        return Look(size, digest, contents, facts, why, is_only_encrypted)
 
     def _contents(
         self, octets: bytes, names: tuple[str, ...], claimed: str
@@ -212,7 +219,9 @@ def doubts(defects: Sequence[Defect]) -> Iterator[tuple[Doubt, str]]:
 def _doubts_inside(contents: Contents, path: str) -> Iterator[tuple[Doubt, str]]:
     """Yield which doubts the content itself raises, its entries' included."""
     facts = contents.facts.union(*(entry.facts for entry in contents.entries))
-    kinds = ", ".join(finding.kind for finding in contents.findings[:3])
+    found = dict.fromkeys(finding.kind for finding in contents.findings)
+    # What is behind a password hides nothing else that was not looked at.
+    kinds = ", ".join(sorted(found, key="archive-encrypted".__eq__)[:3])
     for doubt, fact in _IN_DOUBT.items():
         if fact in facts:
             yield doubt, f"{kinds or fact} in the content of part {path}"
@@ -224,6 +233,17 @@ def _as_shown(contents: Contents, octets: bytes, claimed: str) -> Contents:
         return contents
     facts = contents.facts - {Fact.EXECUTABLE}
     return replace(contents, detected=claimed, facts=facts, others=())
+
+
+def _is_encrypted(contents: Contents) -> bool:
+    """Whether all that was not looked at is encrypted; not where that is not told."""
+    kinds = {finding.kind for finding in contents.findings}
+    holders = (contents.facts, *(entry.facts for entry in contents.entries))
+    return kinds - _NOTHING_UNSEEN == {"archive-encrypted"} and all(
+        Fact.ENCRYPTED in facts and Fact.MALFORMED not in facts
+        for facts in holders
+        if Fact.LIMIT in facts
+    )
 
 
 def _not_entered(contents: Contents, kind: str) -> Contents:

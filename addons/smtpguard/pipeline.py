@@ -329,6 +329,7 @@ def _facts(part: Part, look: Look) -> PartFacts:
         look.contents.entries,
         part.path,
         look.why,
+        look.is_only_encrypted,
         is_container(part.content_type, part.names, part.decoded()),
     )
 

@@ -101,11 +101,20 @@ def test_a_doubt_about_a_part_is_denied_unless_a_rule_speaks_about_it(
     assert (said.action, said.rule) == (Action.DENY, doubt)
 
 
-def test_who_asks_for_encryption_has_spoken_about_what_it_hides() -> None:
-    speaks = f"filenames: [{{is: encrypted, action: strip}}, {ALLOW}]"
+DENIES_EXE = '{match: "*.exe", action: deny}'
+
+
+@pytest.mark.parametrize("only", [True, False])
+def test_who_asks_for_encryption_has_spoken_about_what_it_hides(*, only: bool) -> None:
+    """And about nothing else that was not looked at beside it."""
+    speaks = f"filenames: [{{is: encrypted, action: allow}}, {DENIES_EXE}, {ALLOW}]"
     facts = frozenset({Fact.LIMIT, Fact.ENCRYPTED})
-    hidden = PartFacts("a/b", ("a.7z",), (), facts, (), "1.2", {"limit": "why"})
-    assert policy(speaks).part(hidden, message()).action is Action.STRIP
+    hidden = PartFacts(
+        "a/b", ("a.7z",), (), facts, (), "1.2", {"limit": "why"}, is_only_encrypted=only
+    )
+    said = policy(speaks).part(hidden, message())
+    assert said.rule == ("filenames:1" if only else "limit")
+    assert said.action is (Action.ALLOW if only else Action.DENY)
 
 
 def test_a_setting_that_is_milder_than_a_rule_does_not_hide_it() -> None:

@@ -89,6 +89,17 @@ def test_an_encrypted_member_has_no_content() -> None:
     assert (member.encrypted, member.chunks, member.size) == (True, None, len(EXE))
 
 
+def test_what_is_cut_behind_an_encrypted_member_is_damaged_not_encrypted() -> None:
+    octets = crafted.rar4(b"x", EXE, flags=4)
+    found = [*archive_members(octets[:-7] + crafted.rar4(b"y", EXE)[20:55])]
+    assert isinstance(found[0], Member)
+    assert found[0].encrypted
+    oddity = found[-1]
+    assert isinstance(oddity, Oddity)
+    assert (oddity.unseen, oddity.encrypted) == (True, False)
+    assert oddity.kind == "archive-damaged"
+
+
 @pytest.mark.parametrize("size", [8, 30, 67])
 def test_an_archive_cut_in_its_first_header_is_damaged(size: int) -> None:
     (oddity,) = archive_members(crafted.ar(b"x", EXE)[:size])

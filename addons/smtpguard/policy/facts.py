@@ -38,6 +38,8 @@ class PartFacts:
     """Of the part, for traces."""
     why: Mapping[Doubt, str] = field(default_factory=dict)
     """What of it is not sure, and why: there a policy's settings speak as well."""
+    is_only_encrypted: bool = False
+    """Whether what was not looked at is encrypted, and nothing else."""
     is_locked: bool = False
     """Whether it is a valid container, which ``lock`` leaves where it is."""
 

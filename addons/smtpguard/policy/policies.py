@@ -60,12 +60,13 @@ type RecipientClass = tuple[Truth, ...]
 """How each condition on recipients turns out."""
 
 _SILENT = Decision(Action.ALLOW, reason="no rules")
-_TAKEN_CARE_OF: dict[Doubt, frozenset[Fact]] = {
-    "limit": frozenset({Fact.LIMIT, Fact.ENCRYPTED}),
-    "ambiguous": frozenset({Fact.AMBIGUOUS}),
-    "malformed": frozenset({Fact.MALFORMED}),
+_TAKEN_CARE_OF: dict[Doubt, Fact] = {
+    "limit": Fact.LIMIT,
+    "ambiguous": Fact.AMBIGUOUS,
+    "malformed": Fact.MALFORMED,
 }
-"""A rule that asks for one of these and decides has spoken about the finding too."""
+"""A rule that asks for one of these and decides has spoken about the finding too, and
+one on what is encrypted about a limit that nothing else made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +188,11 @@ class Policy:
         # ``lock`` leaves a container where it is, whose doubts then matter.
         going = {Action.STRIP} if part.is_locked else EDITING
         goes = any(decision.action in going for decision in decisions)
-        for kind, facts in _TAKEN_CARE_OF.items():
+        if part.is_only_encrypted and Fact.ENCRYPTED in spoken:
+            spoken.add(Fact.LIMIT)
+        for kind, fact in _TAKEN_CARE_OF.items():
             is_settled = goes and kind not in self.handling.endings
-            if kind in part.why and not is_settled and not facts & spoken:
+            if kind in part.why and not is_settled and fact not in spoken:
                 found = self.finding(kind, part.why[kind], part.path)
                 decisions += [found] if found else []
         if not decisions:

@@ -41,7 +41,6 @@ def _load() -> Any:  # noqa: ANN401 - libarchive-c has no types
     ffi.ffi("read_append_filter", [pointer, integer], integer, ffi.check_int)
     ffi.ffi("read_set_options", [pointer, text], integer)
     ffi.ffi("entry_is_encrypted", [pointer], integer)
-    ffi.ffi("read_has_encrypted_entries", [pointer], integer)
     ffi.ffi("entry_pathname_utf8", [pointer], text)
     return ffi
 
@@ -79,6 +78,7 @@ _LHA_NAMES = "CP437"
 _FOLDER = 0o040000
 _FORMAT_MASK = 0o170000
 _UNSUPPORTED = ("nsupported", "not supported", "nrecognized")
+_ENCRYPTED = ("ncrypt", "Crypto codec")
 _NO_MEMORY = ("allocate", "memory")
 
 
@@ -169,7 +169,6 @@ def _members(
     from libarchive.exception import ArchiveError  # noqa: PLC0415
 
     entry = _FFI.entry_new()
-    is_open = False
     broken: list[int] = []
     try:
         with _reader() as archive:
@@ -182,7 +181,6 @@ def _members(
                     options=options,
                     filter_name=filter_name,
                 )
-                is_open = True
                 is_empty = True
                 while _FFI.read_next_header2(archive, entry) != _FFI.ARCHIVE_EOF:
                     is_empty = False
@@ -195,9 +193,7 @@ def _members(
                     # Cut in its first header it is taken for one that has ended.
                     yield Oddity("archive-damaged", "nothing in it", unseen=True)
             except ArchiveError as error:
-                # Before it is open libarchive dies of the question.
-                is_encrypted = is_open and _FFI.read_has_encrypted_entries(archive) > 0
-                yield _oddity(error, is_encrypted=is_encrypted)
+                yield _oddity(error)
     finally:
         _FFI.entry_free(entry)
 
@@ -268,16 +264,16 @@ def _content(archive: int, broken: list[int]) -> Iterator[bytes]:
     except ArchiveError as error:
         if error.retcode == _FFI.ARCHIVE_FATAL:
             broken.append(error.retcode)
-        is_encrypted = _FFI.read_has_encrypted_entries(archive) > 0
-        oddity = _oddity(error, is_encrypted=is_encrypted)
+        oddity = _oddity(error)
         raise UnreadableError(oddity.kind, oddity.detail) from None
     if count < 0:
         raise UnreadableError("archive-damaged", "content")
 
 
-def _oddity(error: Any, *, is_encrypted: bool) -> Oddity:  # noqa: ANN401
+def _oddity(error: Any) -> Oddity:  # noqa: ANN401
     message = str(error.msg or "")
-    if "ncrypt" in message or is_encrypted:
+    # Not whether some entry is encrypted: another fault behind it would pass for that.
+    if any(word in message for word in _ENCRYPTED):
         return Oddity(
             "archive-encrypted", message, unseen=True, malformed=False, encrypted=True
         )
