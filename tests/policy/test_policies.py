@@ -352,6 +352,40 @@ def test_recipients_who_differ_get_the_strictest(
     assert FOR_ANNA.part(part, message(envelope=asked)).action is action
 
 
+@pytest.mark.parametrize(
+    ("others", "recipients", "wanted"),
+    [
+        ("allow", "anna", ("discard", "filenames:1", "")),
+        ("allow", "anna bert", ("tempfail", "differing", LATER)),
+        ("allow", "bert anna", ("tempfail", "differing", LATER)),
+        ("allow", "bert", ("allow", "filenames:2", "")),
+        ("strip", "anna bert", ("tempfail", "differing", LATER)),
+        ("discard", "anna bert", ("discard", "filenames:1", "")),
+        # Refused, the sender hears of it: nothing is lost.
+        ("deny", "anna bert", ("deny", "filenames:2", REFUSED)),
+    ],
+)
+def test_a_mail_is_not_discarded_for_those_who_are_to_get_it(
+    others: str, recipients: str, wanted: tuple[str, str, str]
+) -> None:
+    rule = '{match: "*", action: discard, when: {to: anna@own.example}}'
+    found = policy(f'filenames: [{rule}, {{match: "*", action: {others}}}]', top=OWN)
+    to = [f"{name}@own.example" for name in recipients.split()]
+    asked = message(envelope=envelope("a@a.example", *to))
+    decision = found.part(PartFacts("a/b", path="1.2"), asked)
+    assert brief(decision) == wanted
+    if wanted[1] == "differing":
+        assert decision.reason == (
+            "filenames:1 would discard the mail of other recipients as well"
+        )
+        step = decision.trace[-1]
+        assert (step.rule, step.reason, step.part) == (
+            "differing",
+            decision.reason,
+            "1.2",
+        )
+
+
 @pytest.mark.parametrize("asked", [None, envelope("a@a.example")])
 def test_without_recipients_their_conditions_are_not_known(asked: object) -> None:
     part = PartFacts("text/plain", ("a.key",))

@@ -244,8 +244,9 @@ class Policy:
     ) -> tuple[Decision, frozenset[Fact]]:
         """Ask one list, once for each class of recipients; the most severe wins.
 
-        One message goes to all its recipients or to none (contract 5, strictest).
-        Returns also which facts the rule that decided asked for.
+        One message goes to all its recipients or to none (contract 5, strictest); what
+        is not to be discarded for all is tried again later. Returns also which facts
+        the rule that decided asked for.
         """
         envelope = message.envelope
         rulings: list[tuple[Decision, frozenset[Fact]]] = []
@@ -262,7 +263,11 @@ class Policy:
             is_deny = ruling.action is Action.DENY
             decision = ruling.decision(MESSAGE_DENIED if is_deny else TRY_LATER)
             rulings.append((decision, _asked_for(ruling)))
-        return min(rulings, key=lambda one: one[0].action.severity)
+        worst, spoken = min(rulings, key=lambda one: one[0].action.severity)
+        is_loss = worst.action is Action.DISCARD and any(
+            one.action is not Action.DISCARD for one, _ in rulings
+        )
+        return _kept(worst, part) if is_loss else worst, spoken
 
     def _classes(
         self, rules: tuple[Rule[Any], ...], message: MessageFacts
@@ -303,6 +308,19 @@ def _asked_for(ruling: Ruling[Any]) -> frozenset[Fact]:
     if rule is None or not ruling.known:
         return frozenset()
     return rule.match.facts if isinstance(rule.match, FilePatterns) else frozenset()
+
+
+def _kept(discards: Decision, part: str) -> Decision:
+    """Return what becomes of a message that only some recipients are not to get."""
+    reason = f"{discards.rule} would discard the mail of other recipients as well"
+    step = TraceStep("differing", matched=True, reason=reason, part=part)
+    return Decision(
+        Action.TEMPFAIL,
+        "differing",
+        TRY_LATER,
+        reason=reason,
+        trace=(*discards.trace, step),
+    )
 
 
 def _declared(path: Path) -> int | None:
