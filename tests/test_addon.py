@@ -32,6 +32,7 @@ from smtpguard.pipeline import TransactionJudge
 from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
 from smtpguard.proxy.moment import NobodyOnDutyError
 from smtpguard.proxy.sentinel import Sentinel
+from tests import judging
 from tests.proxy.peers import make_authority
 
 
@@ -740,6 +741,54 @@ def test_messages_are_judged_slow_ones_beside_the_loop(
         await guard.smtp_message(data)
         assert data.disposition is RELAYED
         assert asked == [("session", "envelope", data.content)]
+
+    live(scene)
+    assert (threads[0] is not threading.main_thread()) is beside
+
+
+FIELDS = b"X: y\r\n" * 700
+"""4,200 octets: 420 fields as they are counted."""
+
+
+@pytest.mark.parametrize(
+    ("count", "when", "recipients", "beside"),
+    [
+        (40, "", 1, False),
+        (60, "", 1, True),
+        (20, "", 3, False),
+        (20, ', when: {to: "u@own.test"}', 1, False),
+        (20, ', when: {to: "u@own.test"}', 3, True),
+    ],
+)
+def test_many_questions_about_header_fields_are_asked_beside_the_loop(
+    live: Any,
+    guard: SmtpGuard,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    count: int,
+    when: str,
+    recipients: int,
+    beside: bool,
+) -> None:
+    """420 fields, 40 rules: 16,800 questions; each recipient may be a class."""
+    threads: list[threading.Thread] = []
+
+    def judge(*_: Any, **__: Any) -> Disposition:
+        threads.append(threading.current_thread())
+        return RELAYED
+
+    monkeypatch.setattr(TransactionJudge, "message", judge)
+    strip = f'{{match: "X: *z", action: strip{when}}}, '
+    text = judging.rules(f"headers: [{strip * (count - 1)}{judging.ALLOW}]")
+    session = judging.make_session()
+
+    async def scene() -> None:
+        data = message_of(FIELDS + b"\r\n" + b"x" * 9000, judge)
+        data.transaction.judge = judging.make_pipeline(text).begin(session)
+        to = [f"u{number}@own.test" for number in range(recipients)]
+        data.envelope = judging.make_envelope("a@out.test", *to)
+        await guard.smtp_message(data)
+        assert data.disposition is RELAYED
 
     live(scene)
     assert (threads[0] is not threading.main_thread()) is beside

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from smtpguard.model.disposition import Disposition
     from smtpguard.options import GuardOptions
     from smtpguard.pipeline import Pipeline
+    from smtpguard.policy import Policy
     from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
     from smtpguard.proxy.maillog import Addresses
 
@@ -214,6 +215,8 @@ class SmtpGuard:
             if not waits and not _is_quick(data.content):
                 return False
             if isinstance(judge, TransactionJudge):
+                if not waits and not _asks_quickly(judge.policy, data):
+                    return False
                 data.disposition = judge.message(*asked, at_once=not waits)
             else:
                 data.disposition = judge.message(*asked)
@@ -340,6 +343,14 @@ def _is_quick(content: Spool) -> bool:
         return False
     octets = content.view()
     return isinstance(octets, bytes) and is_quick(octets)
+
+
+def _asks_quickly(policy: Policy, data: SmtpMessageData) -> bool:
+    """Whether the rules on header fields are asked in the loop; of a small message."""
+    octets = data.content.view()
+    end = octets.find(b"\r\n\r\n") if isinstance(octets, bytes) else -1
+    header = end if end >= 0 else data.content.size
+    return policy.is_quick(header, len(data.envelope.recipients))
 
 
 def undecided(data: SmtpMessageData, error: Exception, addresses: Addresses) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import pytest
 
 from smtpguard.model.decision import Action, Decision
-from smtpguard.policy import PartFacts
+from smtpguard.policy import PartFacts, policies
 from smtpguard.policy.conditions import PathCondition
+from smtpguard.policy.engine import evaluate
+from smtpguard.policy.facts import FieldFacts
 from tests.policy.rulefiles import envelope, message, path, policy, session
 
 
@@ -409,3 +412,66 @@ def test_recipients_are_sorted_once_for_all_parts(
     for number in range(100):
         FOR_ANNA.part(PartFacts("text/plain", (f"{number}.txt",)), one)
     assert calls == 2 * 50
+
+
+def test_recipients_are_told_apart_only_where_a_rule_is_about_the_field(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"u{n}@own.example" for n in range(20)]
+    strips = "".join(
+        f'{{match: "Subject: *{name}*", action: strip, when: {{to: {name}}}}}, '
+        for name in names
+    )
+    found = policy(f"headers: [{strips}{ALLOW_ALL}]", top=OWN)
+    one = message(envelope=envelope("a@a.example", *names))
+    asked = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(policies, "evaluate", counted)
+
+    def judged(name: str, value: str) -> tuple[str, int]:
+        nonlocal asked
+        asked = 0
+        said = found.field(FieldFacts(name, (value,)), one)
+        return said.rule, asked
+
+    assert judged("X-Subject", "u7@own.example") == ("headers:21", 1)
+    # Of those whom the rule is about, and of all others.
+    assert judged("Subject", "u7@own.example") == ("headers:8", 2)
+    assert judged("Subject", f"{names[3]} {names[7]}") == ("headers:4", 3)
+
+
+def test_every_rule_that_was_tried_is_told_whoever_decides() -> None:
+    text = '{match: "X: *", action: deny}, {match: "Y: *", action: strip, when: {to: '
+    found = policy(f"headers: [{text}b@own.example}}}}, {ALLOW_ALL}]", top=OWN)
+    to = ("a@own.example", "b@own.example", "c@own.example")
+    one = message(envelope=envelope("a@a.example", *to))
+    said = found.field(FieldFacts("Y", ("z",)), one)
+    assert [step.rule for step in said.trace] == ["headers:1", "headers:2"]
+    assert said.action is Action.STRIP
+
+
+@pytest.mark.parametrize(
+    ("header", "recipients", "when", "is_quick"),
+    [
+        (100_009, 50, "", True),
+        (100_010, 1, "", False),
+        (10_000, 10, "to: x@own.example", True),
+        (10_000, 11, "to: x@own.example", False),
+        (10_000, 0, "to: x@own.example", True),
+        (100_010, 0, "to: x@own.example", False),
+        (100_010, 1, "from: x@own.example", False),
+    ],
+)
+def test_header_fields_are_asked_in_the_loop_if_there_are_few_questions(
+    header: int, recipients: int, when: str, *, is_quick: bool
+) -> None:
+    rule = f'{{match: "X: *", action: deny, when: {{{when}}}}}'
+    rule = rule if when else '{match: "X: *", action: deny}'
+    found = policy(f"headers: [{rule}, {ALLOW_ALL}]", top=OWN)
+    assert found.is_quick(header, recipients) is is_quick
+    assert policy().is_quick(1 << 30, 1000)

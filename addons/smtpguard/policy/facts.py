@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from smtpguard.model.envelope import Envelope
     from smtpguard.model.mailbox import Path
     from smtpguard.model.session import SessionFacts
+    from smtpguard.policy.truth import Truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class MessageFacts:
     """Octets of the message as received."""
     now: datetime | None = None
     """Local time; None where the time is not known."""
-    classes: dict[int, list[Path | None]] = field(
+    classes: dict[int, dict[tuple[Truth, ...], Path | None]] = field(
         default_factory=dict, compare=False, repr=False
     )
     """Kept by ``Policy``: one recipient of each class, found once for all parts."""
