@@ -108,6 +108,33 @@ def test_deny_is_about_fields_that_are_signed(
     assert judge(mail, f"on_dkim: {setting}", SUBJECT).outcome is outcome
 
 
+FORGED_ID = b"X-SmtpGuard-Id: 1\r\n"
+FORGED_RESULTS = b"Authentication-Results: mx.test; spf=pass\r\n"
+
+
+@pytest.mark.parametrize(
+    ("forged", "signed", "settings", "outcome"),
+    [
+        (FORGED_ID, b"x-smtpguard-id", ("own_fields: add",), Outcome.REJECTED),
+        (FORGED_ID, b"from", ("own_fields: add",), Outcome.RELAYED),
+        (FORGED_ID, b"x-smtpguard-id", (), Outcome.RELAYED),
+        (FORGED_RESULTS, b"authentication-results", (SUBJECT,), Outcome.REJECTED),
+        (FORGED_RESULTS, b"from", (SUBJECT,), Outcome.MODIFIED),
+        # Nothing is edited, and it stays.
+        (FORGED_RESULTS, b"authentication-results", (), Outcome.RELAYED),
+    ],
+)
+def test_deny_is_about_fields_that_we_take_out_as_well(
+    forged: bytes, signed: bytes, settings: tuple[str, ...], outcome: Outcome
+) -> None:
+    mail = sign(forged + MAIL, names=[b"from", signed])
+    said = judge(mail, "on_dkim: deny", *settings)
+    assert said.outcome is outcome
+    assert (said.rule == "on_dkim") is (outcome is Outcome.REJECTED)
+    milder = judge(mail, "on_dkim: header_only", *settings)
+    assert milder.outcome is not Outcome.REJECTED
+
+
 def test_no_answer_is_told_and_the_mail_goes_on() -> None:
     said = judge(sign(MAIL), dns=Dns(sel=None))
     assert results(said)[0].startswith("mx.test; dkim=temperror reason=")

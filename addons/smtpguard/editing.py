@@ -211,17 +211,20 @@ def own_fields(
     message: Message, identifier: str, told: Mapping[str, str]
 ) -> tuple[Edit, ...]:
     """Plan fields of ours on top, and the end of all that look like them."""
-    forged = [
-        remove_field(message, field)
-        for field in message.fields
-        if field.name.lower().startswith(OWN_FIELDS)
-    ]
+    forged = [remove_field(message, field) for field in forged_fields(message)]
     values = {"Id": identifier, **told}
     added = [
         prepend_field(message, f"X-SmtpGuard-{name}".encode(), value.encode())
         for name, value in values.items()
     ]
     return (*added, *forged)
+
+
+def forged_fields(message: Message) -> list[Field]:
+    """Return the fields of a message that look like ours."""
+    return [
+        field for field in message.fields if field.name.lower().startswith(OWN_FIELDS)
+    ]
 
 
 def _is_worse(one: Decision, other: Decision) -> bool:

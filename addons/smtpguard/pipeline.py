@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from smtpguard.authors import authors
 from smtpguard.differing import keeps_apart, put_off
-from smtpguard.dkim import is_covered
+from smtpguard.dkim import forged_results, is_covered
 from smtpguard.dkimresults import verified, with_results
 from smtpguard.editing import (
     Editor,
     Locker,
+    forged_fields,
     is_structural,
     own_fields,
     rewritten_fields,
@@ -254,12 +255,16 @@ class TransactionJudge:
         fields = [remove_field(message, field) for field in said.removed()]
         rewritten, asked = rewritten_fields(message, envelope)
         fields += rewritten
-        if worst.action not in EDITING and not fields:
+        pipeline, handling = self.pipeline, self.policy.handling
+        ours = forged_fields(message) if handling.own_fields else []
+        if worst.action not in EDITING and not fields and not ours:
             return (), worst
-        pipeline = self.pipeline
+        # These go with any edit, and a signature may cover them all the same.
+        ours += forged_results(message, pipeline.own_name)
         locker = Locker(pipeline.clock(), pipeline.random, pipeline.spool)
-        editor = Editor(message, self.policy.handling, identifier, locker)
-        edits_signed = is_covered(message, [edit.span for edit in fields])
+        editor = Editor(message, handling, identifier, locker)
+        spans = [*(edit.span for edit in fields), *(field.span for field in ours)]
+        edits_signed = is_covered(message, spans)
         refused = editor.refusal(said.parts, said.looks, edits_fields=edits_signed)
         if refused is not None:
             return (), refused
