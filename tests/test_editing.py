@@ -19,6 +19,7 @@ from tests.judging import (
     PLAIN,
     TEXT_PART,
     attachment,
+    forwarded,
     judge_message,
     lines,
     make_envelope,
@@ -317,6 +318,26 @@ def test_on_signed_says_whether_a_signature_may_be_broken(
     assert said.outcome is outcome
     said = judge_message(rules(STRIP), signed(TOOL))
     assert (said.outcome, said.rule) == (Outcome.REJECTED, "on_signed")
+
+
+@pytest.mark.parametrize(
+    ("setting", "outcome"), [("deny", Outcome.REJECTED), ("edit", Outcome.MODIFIED)]
+)
+def test_a_message_that_holds_something_signed_is_not_taken_out_unasked(
+    setting: str, outcome: Outcome
+) -> None:
+    strips = 'content_types: [{match: "message/*", action: strip}, ' + f"{ALLOW}]"
+    text = rules(f"on_signed: {setting}", strips)
+    said = judge_message(text, mixed(TEXT_PART, forwarded(signed(TEXT_PART))))
+    assert said.outcome is outcome
+    assert said.rule == ("on_signed" if setting == "deny" else "content_types:1")
+    # Beside it nothing is signed.
+    other = mixed(signed_part(), forwarded(PLAIN))
+    assert judge_message(text, other).outcome is Outcome.MODIFIED
+
+
+def signed_part() -> bytes:
+    return signed(TEXT_PART).partition(b"MIME-Version: 1.0\r\n")[2].rstrip()
 
 
 def test_what_lies_outside_the_signed_part_may_be_edited() -> None:

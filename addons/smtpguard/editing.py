@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC
+from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO
 
 from smtpguard.locking.container import (
@@ -110,8 +111,11 @@ class Editor:
 
         ``edits_fields`` speaks of header fields that a DKIM signature covers.
         """
-        edited = [subject for _, subject in self._held(decisions)]
-        signed = any(Fact.SIGNED in looks[part.path].facts for part in edited)
+        edited = {holder.path for holder, _ in self._held(decisions)}
+        signed = any(
+            Fact.SIGNED in look.facts and not edited.isdisjoint(_around(path))
+            for path, look in looks.items()
+        )
         if signed and self.handling.on_signed == "deny":
             return _refused("on_signed", "an edit would break a signature")
         dkim = any(f.is_named("dkim-signature") for f in self.message.fields)
@@ -225,6 +229,11 @@ def forged_fields(message: Message) -> list[Field]:
     return [
         field for field in message.fields if field.name.lower().startswith(OWN_FIELDS)
     ]
+
+
+def _around(path: str) -> Iterator[str]:
+    """Yield the paths of all that holds a part, and its own last."""
+    return accumulate(path.split("."), "{}.{}".format)
 
 
 def _is_worse(one: Decision, other: Decision) -> bool:
