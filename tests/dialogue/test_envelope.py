@@ -8,16 +8,20 @@ from smtpguard.dialogue import events
 from smtpguard.model.decision import Action, Decision
 from smtpguard.model.session import Leg
 from smtpguard.model.settings import Limits, Settings
+from smtpguard.replay.memory import MemorySession
 from smtpguard.wire import replies
 from tests.dialogue.peers import (
+    EHLO_REPLY,
     Rules,
     connected,
     enveloped,
     forget_heard,
     greeted,
     lines,
+    new_facts,
     session,
 )
+from tests.judging import make_pipeline, names, rules
 
 
 def test_mail_before_ehlo_is_503_and_what_is_pipelined_behind_it_no_error() -> None:
@@ -139,3 +143,79 @@ def test_how_a_clear_leg_came_about_is_noted_once() -> None:
     memory.from_upstream(b"250 ok\r\n")
     enveloped(memory)
     assert memory.session.upstream_leg.history == ["clear: not offered"]
+
+
+# -- recipients who differ -------------------------------------------------------------
+
+ANNA_AND_BERT = (
+    b"MAIL FROM:<a@out.test>\r\nRCPT TO:<anna@own.test>\r\n"
+    b"RCPT TO:<bert@own.test>\r\nDATA\r\n"
+)
+APART = str(replies.OTHER_RECIPIENTS)
+FULL = "452 4.2.2 mailbox full"
+
+
+def differing() -> MemorySession:
+    """Return a session under a rule on content that speaks of Anna alone."""
+    anna = names('{match: "*.exe", action: strip, when: {to: "anna@own.test"}}')
+    return greeted(MemorySession(make_pipeline(rules(anna)), new_facts()))
+
+
+def test_who_comes_first_is_known_when_the_upstream_has_answered() -> None:
+    """Else Bert would be put off for Anna's sake as long as her mailbox is full."""
+    memory = differing()
+    memory.from_client(ANNA_AND_BERT)
+    assert b"bert" not in memory.upstream_heard
+    memory.from_upstream(f"250 ok\r\n{FULL}\r\n".encode())
+    assert memory.upstream_heard.endswith(b"RCPT TO:<bert@own.test>\r\n")
+    memory.from_upstream(b"250 bert\r\n")
+    heard = lines(memory.client_heard)
+    assert heard[:3] == ["250 ok", FULL, "250 bert"]
+    assert heard[3].startswith("354 ")
+
+
+def test_a_recipient_is_put_off_once_one_of_another_class_stands() -> None:
+    memory = differing()
+    memory.from_client(ANNA_AND_BERT)
+    memory.from_upstream(b"250 ok\r\n250 anna\r\n")
+    heard = lines(memory.client_heard)
+    assert heard[:3] == ["250 ok", "250 anna", APART]
+    assert heard[3].startswith("354 ")
+    assert b"bert" not in memory.upstream_heard
+
+
+def test_a_recipient_that_waited_in_vain_for_a_refused_mail_is_no_error() -> None:
+    memory = differing()
+    memory.from_client(ANNA_AND_BERT)
+    memory.from_upstream(b"550 not you\r\n503 no MAIL\r\n")
+    heard = lines(memory.client_heard)
+    assert heard == ["550 not you", "503 no MAIL", *[str(replies.BAD_SEQUENCE)] * 2]
+    assert memory.dialogue.client.errors == 0
+
+
+def test_a_recipient_waits_no_longer_than_the_upstream_is_there() -> None:
+    """Then it is the first, of a transaction that the next upstream is told again."""
+    memory = differing()
+    memory.from_client(ANNA_AND_BERT)
+    memory.from_upstream(b"250 ok\r\n")
+    memory.feed(events.Closed(Leg.UPSTREAM))
+    memory.opened()
+    memory.from_upstream(b"220 mx.example\r\n")
+    memory.from_upstream(EHLO_REPLY)
+    assert memory.upstream_heard.count(b"MAIL FROM:<a@out.test>") == 2
+    memory.from_upstream(b"250 ok\r\n")
+    assert memory.upstream_heard.endswith(b"RCPT TO:<bert@own.test>\r\n")
+    memory.from_upstream(b"250 bert\r\n")
+    assert [line[:3] for line in lines(memory.client_heard)] == [
+        "250",
+        "451",
+        "250",
+        "354",
+    ]
+
+
+def test_a_client_that_goes_while_a_recipient_waits_ends_the_session() -> None:
+    memory = differing()
+    memory.from_client(ANNA_AND_BERT)
+    memory.feed(events.Closed(Leg.CLIENT, reset=True))
+    assert memory.ended

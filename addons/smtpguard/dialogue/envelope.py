@@ -163,7 +163,11 @@ def rcpt(d: Dialogue, command: Command) -> Task[None]:
         return
     extensions = usable_extensions(d)
     check_rcpt_parameters(path, extensions)
-    decision = decided(d, lambda: tx.judge.rcpt(d.session, tx.envelope, path))
+    decision = yield from judged(d, tx, path)
+    if d.transaction is not tx:
+        # The upstream refused MAIL meanwhile.
+        out_of_place(d, "RCPT")
+        return
     up = rewritten_recipient(path, decision, dsn="DSN" in extensions)
     recipient = Recipient(path, up, decision)
     tx.envelope.recipients.append(recipient)
@@ -177,6 +181,21 @@ def rcpt(d: Dialogue, command: Command) -> Task[None]:
         d.answer(refusal)
         return
     send_rcpt(d, tx, recipient)
+
+
+def judged(d: Dialogue, tx: Transaction, path: Path) -> Task[Decision]:
+    """Have a recipient judged; the transaction may have ended meanwhile.
+
+    It is put off for the sake of recipients that stand. Where the upstream has answered
+    for none yet, that is awaited: it may refuse them all, each time the client tries.
+    """
+    decision = decided(d, lambda: tx.judge.rcpt(d.session, tx.envelope, path))
+    if decision.reply != replies.OTHER_RECIPIENTS or tx.envelope.standing:
+        return decision
+    yield from settled(d)
+    if d.transaction is not tx:
+        return UNDECIDED
+    return decided(d, lambda: tx.judge.rcpt(d.session, tx.envelope, path))
 
 
 def restored(d: Dialogue, tx: Transaction) -> Task[Reply | None]:
