@@ -9,6 +9,8 @@ from smtpguard.dialogue.engine import HIGH_WATER
 from smtpguard.dialogue.fairness import (
     IDLE_SECONDS,
     NAMED,
+    OPENING,
+    OPENINGS,
     QUEUED,
     SMALL_CHUNK,
     TURN_LINES,
@@ -17,9 +19,17 @@ from smtpguard.dialogue.fairness import (
 from smtpguard.model.decision import Action, Decision
 from smtpguard.model.session import Leg
 from smtpguard.model.settings import Limits, Settings
-from smtpguard.policy.replies import UNKNOWN_RECIPIENT
+from smtpguard.policy.replies import REVERSE_PATH_DENIED, UNKNOWN_RECIPIENT
 from smtpguard.replay.memory import MemorySession
-from tests.dialogue.peers import Rules, enveloped, forget_heard, greeted, lines, session
+from tests.dialogue.peers import (
+    Rules,
+    enveloped,
+    forget_heard,
+    greeted,
+    lines,
+    secured,
+    session,
+)
 from tests.dialogue.world import Watched
 
 
@@ -149,7 +159,7 @@ def test_the_upstream_is_kept_while_the_client_does_not_read() -> None:
 
 
 def limited(commands: int = 20) -> MemorySession:
-    """Return a session with a low limit, EHLO counted already."""
+    """Return a session with a low limit."""
     return greeted(session(Rules(Settings(limits=Limits(commands=commands)))))
 
 
@@ -170,8 +180,10 @@ CHEAP = [
 def test_commands_that_bring_no_mail_end_the_session(command: bytes) -> None:
     settings = Settings(limits=Limits(commands=20, errors=1000))
     memory = greeted(session(Rules(settings)))
-    memory.from_client((command + b"\r\n") * 19)
-    assert len([x for x in lines(memory.client_heard) if x[3] == " "]) == 19
+    # Another EHLO of them has opened the session.
+    free = OPENINGS - 1 if command.split()[0].decode() in OPENING else 0
+    memory.from_client((command + b"\r\n") * (20 + free))
+    assert len([x for x in lines(memory.client_heard) if x[3] == " "]) == 20 + free
     assert not memory.closed
     memory.from_client(command + b"\r\n" + b"NOOP\r\n" * 100)
     assert lines(memory.client_heard) == [TOO_MANY]
@@ -181,25 +193,80 @@ def test_commands_that_bring_no_mail_end_the_session(command: bytes) -> None:
 
 def test_the_limit_is_a_hundred_and_a_client_may_always_quit() -> None:
     memory = greeted(session())
-    memory.from_client(b"NOOP\r\n" * 99 + b"QUIT\r\n")
+    memory.from_client(b"NOOP\r\n" * 100 + b"QUIT\r\n")
     memory.from_upstream(b"221 bye\r\n")
-    assert [line[:3] for line in lines(memory.client_heard)] == ["250"] * 99 + ["221"]
+    assert [line[:3] for line in lines(memory.client_heard)] == ["250"] * 100 + ["221"]
     memory = greeted(session())
-    memory.from_client(b"NOOP\r\n" * 100)
+    memory.from_client(b"NOOP\r\n" * 101)
     assert lines(memory.client_heard)[-1] == TOO_MANY
 
 
 def test_a_kept_connection_may_say_noop_for_hours() -> None:
+    """Also over a network that delivers some of them late."""
     memory = greeted(session())
-    for _ in range(2000):
-        memory.pass_time(IDLE_SECONDS / 100)
+    for number in range(2000):
+        late = 0.9 if number % 7 == 0 else -0.15
+        memory.pass_time(IDLE_SECONDS / 100 + late)
         memory.from_client(b"NOOP\r\n")
+    assert not memory.ended
+
+
+def test_faster_than_it_is_forgotten_it_ends() -> None:
+    """Two of three are forgotten where one comes in every two seconds."""
+    memory = greeted(session())
+    said = 0
+    while not memory.ended:
+        memory.pass_time(2)
+        memory.from_client(b"NOOP\r\n")
+        said += 1
+    assert 299 <= said <= 302
+
+
+def test_what_opens_a_session_does_not_count() -> None:
+    memory = secured(session(Rules(Settings(limits=Limits(commands=3)))))
+    memory.from_client(b"AUTH PLAIN x\r\nNOOP\r\nNOOP\r\nNOOP\r\n")
+    assert lines(memory.client_heard)[1:] == ["250 2.0.0 OK"] * 3
+    memory.from_client(b"NOOP\r\n")
+    assert lines(memory.client_heard) == [TOO_MANY]
+
+
+@pytest.mark.parametrize("refused_by", ["rules", "upstream"])
+@pytest.mark.parametrize("message", [b"DATA", b"BDAT 3 LAST\r\nx"])
+def test_what_is_pipelined_behind_a_refused_mail_does_not_count(
+    refused_by: str, message: bytes
+) -> None:
+    """Each MAIL does."""
+    rules = Rules(Settings(limits=Limits(commands=20)))
+    if refused_by == "rules":
+        rules.senders["a@b.example"] = Decision(Action.DENY, reply=REVERSE_PATH_DENIED)
+    memory = greeted(session(rules))
+    mail = b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"
+    for _ in range(20):
+        memory.from_client(mail + message + b"\r\nRSET\r\n")
+        if refused_by == "upstream":
+            memory.from_upstream(b"550 no\r\n503 no MAIL\r\n")
+        said = [line[:3] for line in lines(memory.client_heard)]
+        assert said == ["550", "503", "503", "250"]
+    memory.from_client(mail)
+    assert lines(memory.client_heard) == [TOO_MANY]
+
+
+def test_data_behind_recipients_that_were_all_refused_does_not_count() -> None:
+    memory = limited(20)
+    for _ in range(20):
+        memory.from_client(
+            b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\nRSET\r\n"
+        )
+        memory.from_upstream(b"250 ok\r\n550 no\r\n")
+        memory.from_upstream(b"250 reset\r\n")
+        said = [line[:3] for line in lines(memory.client_heard)]
+        assert said == ["250", "550", "554", "250"]
     assert not memory.ended
 
 
 def test_a_reset_of_a_transaction_is_counted_by_its_mail() -> None:
     memory = limited(20)
-    for _ in range(18):
+    for _ in range(19):
         memory.from_client(b"MAIL FROM:<a@b.example>\r\nRSET\r\n")
         memory.from_upstream(b"250 ok\r\n")
         memory.from_upstream(b"250 reset\r\n")
@@ -222,14 +289,17 @@ def test_each_message_begins_the_count_anew() -> None:
     assert not memory.ended
 
 
-def test_recipients_do_not_count_until_there_are_absurdly_many() -> None:
+@pytest.mark.parametrize("command", [b"RCPT TO:<c@d.example>", b"DATA", b"BDAT 0"])
+def test_parts_of_mails_do_not_count_until_there_are_absurdly_many(
+    command: bytes,
+) -> None:
     memory = limited()
     memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
     memory.from_upstream(b"550 no\r\n")
     forget_heard(memory)
-    memory.from_client(b"RCPT TO:<c@d.example>\r\n" * NAMED)
+    memory.from_client((command + b"\r\n") * NAMED)
     assert lines(memory.client_heard) == ["503 5.5.1 Bad sequence of commands"] * NAMED
-    memory.from_client(b"RCPT TO:<c@d.example>\r\n" * 20)
+    memory.from_client((command + b"\r\n") * 20)
     assert lines(memory.client_heard)[-1] == TOO_MANY
 
 
@@ -248,10 +318,11 @@ def test_chunks_outside_a_transaction_count_and_are_consumed() -> None:
     memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
     memory.from_upstream(b"550 no\r\n")
     forget_heard(memory)
+    memory.dialogue.client.named = NAMED
     chunk = b"BDAT 600\r\n" + b"NOOP\r\n" * 100
     memory.from_client(chunk * 30)
     heard = lines(memory.client_heard)
-    assert heard[:-1] == ["503 5.5.1 Bad sequence of commands"] * 18
+    assert heard[:-1] == ["503 5.5.1 Bad sequence of commands"] * 19
     assert heard[-1] == TOO_MANY
 
 

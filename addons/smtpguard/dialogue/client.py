@@ -39,11 +39,14 @@ class ClientLeg:
     """The server name it asked for in its ClientHello."""
     errors: int = 0
     """Syntax and sequence errors; policy answers do not count."""
-    idle: int = 0
-    """Commands that brought no mail on, since ``idle_since`` (``fairness``)."""
+    idle: float = 0.0
+    """Commands that brought no mail on and are not forgotten yet (``fairness``)."""
     idle_since: float = 0.0
-    named: int = 0
-    """RCPT commands since then."""
+    """When the last one of them came."""
+    named: float = 0.0
+    """Commands of mails of which no message came, likewise."""
+    opened: int = 0
+    """Commands that open a session."""
     rejected: int = 0
     """Recipients refused by the rules or by the upstream."""
     mail_refused: bool = False
@@ -57,7 +60,7 @@ class ClientLeg:
 
     def progress(self) -> None:
         """Forget what counts against a client that brings no mail: it has."""
-        self.idle = self.named = 0
+        self.idle = self.named = 0.0
 
     @property
     def deaf(self) -> bool:

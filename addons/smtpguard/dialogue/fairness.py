@@ -29,11 +29,19 @@ QUEUED = 100
 """Commands that may wait for the upstream's answer to one of them."""
 
 IDLE_SECONDS = 300.0
-"""In so many seconds a client may have ``Limits.commands`` that bring no mail on: a
-kept connection may say NOOP every three seconds for ever."""
+"""In so many seconds ``Limits.commands`` that bring no mail on are forgotten, one by
+one: a kept connection may say NOOP every three seconds for ever, whatever the network
+does to their distances."""
 NAMED = 20_000
-"""RCPT commands without a message, from which on they count as any other: more than any
-mail has recipients, but an end for a client that goes on after every refusal."""
+"""Commands of mails without a message (RCPT, and what is pipelined behind it), from
+which on they count as any other: more than any mail has recipients, but an end for a
+client that goes on after every refusal. So many are forgotten in ``IDLE_SECONDS``."""
+OPENINGS = 8
+"""Commands that open a session and do not count: EHLO, STARTTLS, EHLO, AUTH, and as
+many for XCLIENT, or a HELO or mechanism that was refused."""
+OPENING = frozenset({"AUTH", "EHLO", "HELO", "STARTTLS", "XCLIENT"})
+OF_A_MAIL = frozenset({"BDAT", "DATA", "RSET"})
+"""Verbs that are part of a mail behind its MAIL, be it refused."""
 SMALL_CHUNK = 64
 """Octets: a chunk below is hardly more than its command, and counts."""
 
@@ -46,24 +54,35 @@ def count_command(d: Dialogue, command: Command) -> None:
     client = d.client
     if brings_mail(d, command) or command.verb == "QUIT":
         return
-    if d.now - client.idle_since >= IDLE_SECONDS:
-        client.progress()
-        client.idle_since = d.now
-    client.idle += 1
-    if client.idle > d.settings.limits.commands:
+    limit = d.settings.limits.commands
+    forgotten = (d.now - client.idle_since) / IDLE_SECONDS
+    client.idle_since = d.now
+    client.named = max(0.0, client.named - forgotten * NAMED)
+    client.idle = max(0.0, client.idle - forgotten * limit) + 1
+    if client.idle > limit:
         what = "anomaly: too many commands without a message"
         raise Hangup(replies.TOO_MANY_COMMANDS, what)
 
 
 def brings_mail(d: Dialogue, command: Command) -> bool:
-    """Whether a command is part of a mail: RCPT, octets of it, RSET behind its MAIL."""
-    if command.verb == "RCPT":
-        d.client.named += 1
-        return d.client.named <= NAMED
-    if command.verb == "BDAT" and d.transaction is not None:
-        size, _ = parse_bdat(command.argument)
-        return size >= SMALL_CHUNK
-    return command.verb == "RSET" and d.transaction is not None
+    """Whether a command is part of a mail, or opens the session that is to bring one.
+
+    A client that pipelines has sent the rest of a mail before it hears that MAIL or
+    every RCPT was refused.
+    """
+    client, verb = d.client, command.verb
+    if verb == "BDAT" and d.transaction is not None:
+        size, last = parse_bdat(command.argument)
+        if not last:
+            return size >= SMALL_CHUNK
+    behind_mail = client.mail_refused or d.transaction is not None
+    if verb == "RCPT" or (behind_mail and verb in OF_A_MAIL):
+        client.named += 1
+        return client.named <= NAMED
+    if verb in OPENING:
+        client.opened += 1
+        return client.opened <= OPENINGS
+    return False
 
 
 def take_turn(d: Dialogue) -> Task[None]:

@@ -93,7 +93,8 @@ class Limits:
     errors: int = 10
     """Syntax and sequence errors until the session is closed."""
     commands: int = 100
-    """Commands without a message, in five minutes, until the session is closed."""
+    """Commands without a message until the session is closed; as many are forgotten in
+    five minutes."""
     rejected_recipients: int = 50
     """Rejections after which every RCPT gets 452, after a delay."""
     body_rate: int = 512

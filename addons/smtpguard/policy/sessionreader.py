@@ -145,7 +145,7 @@ _MAX_ERRORS = Key(
 _MAX_COMMANDS = Key(
     "max_commands",
     integer(10, _MAX_COUNT),
-    "Commands without a message, in five minutes, of one session.",
+    "Commands without a message; as many are forgotten in five minutes.",
 )
 _HIDE_SERVER = Key("hide_server", BOOL, "Hide the upstream's name and texts.")
 _BANNER = Key(
