@@ -6,8 +6,15 @@ from smtpguard.looking import Look
 from smtpguard.mime import parse
 from smtpguard.model.contents import Contents, Entry, Fact, Finding
 from smtpguard.model.decision import Action, Decision, TraceStep
-from smtpguard.reporting import MAX_ENTRIES, MAX_TRACE, report, trace
-from tests.judging import TEXT_PART, mixed
+from smtpguard.reporting import (
+    MAX_ENTRIES,
+    MAX_NAMES,
+    MAX_TEXT,
+    MAX_TRACE,
+    report,
+    trace,
+)
+from tests.judging import TEXT_PART, lines, mixed
 
 
 MESSAGE = parse(mixed(TEXT_PART, TEXT_PART))
@@ -38,6 +45,29 @@ def test_a_part_tells_what_it_is_and_what_it_holds() -> None:
             "facts": ["macro"],
         }
     ]
+
+
+def test_long_names_keep_both_ends_and_names_are_few() -> None:
+    """A mail of 45 MB of names would be a report of as much, in every recording."""
+    fits, long = "f" * (MAX_TEXT - 4) + ".exe", "l" * 60_000 + ".exe"
+    fields = [f"Content-Type: x/{'t' * 60_000}; name=last"]
+    fields += [f"Content-Disposition: attachment; filename={n}" for n in (fits, long)]
+    fields += [f"Content-Disposition: attachment; filename=n{n}" for n in range(20)]
+    message = parse(mixed(lines(*fields, "") + b"x"))
+    (part,) = [part for part in message.parts() if part.path == "1.1"]
+    assert len(part.names) > MAX_NAMES
+    entry = Entry(f"in.zip!{long}", (long,), 5)
+    whole = report(message, {}, {"1.1": look(entry)})
+    assert whole["findings"] == ["report:names-cut"]
+    told = whole["parts"][1]
+    assert len(told["names"]) == MAX_NAMES
+    assert fits in told["names"]
+    (cut,) = [name for name in told["names"] if name.startswith("l")]
+    assert cut == "l" * 126 + "..." + "l" * 122 + ".exe"
+    assert len(cut) == MAX_TEXT
+    name = told["entries"][0]["name"]
+    assert (name[:8], name[-5:], len(name)) == ("in.zip!l", "l.exe", MAX_TEXT)
+    assert len(told["type"]) == MAX_TEXT
 
 
 def test_a_finding_of_several_parts_is_told_once() -> None:

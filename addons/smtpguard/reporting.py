@@ -23,6 +23,10 @@ hundred times as many in every record. The part that decided is always in it."""
 MAX_ENTRIES = 500
 """Entries of archives in a message's report; more are a finding. Those that decided are
 named in the trace."""
+MAX_NAMES = 10
+"""Names of one part in a report; any number can be given to it, rules see them all."""
+MAX_TEXT = 255
+"""Characters of a name, path or type in a report: what a file may be called."""
 
 
 def trace(
@@ -54,6 +58,8 @@ def report(
         look = looks.get(part["path"])
         entries = look.contents.entries if look else ()
         parts.append(_part(part, decisions.get(part["path"]), look, left))
+        if len(part["names"]) > MAX_NAMES:
+            findings["report:names-cut"] = None
         if len(entries) > left:
             findings["report:entries-cut"] = None
         left = max(0, left - len(entries))
@@ -74,9 +80,9 @@ def _part(
     found = contents.entries if contents else ()
     return {
         "path": part["path"],
-        "type": part["type"],
+        "type": _cut(part["type"]),
         "detected": contents.detected or None if contents else None,
-        "names": part["names"],
+        "names": [_cut(name) for name in part["names"][:MAX_NAMES]],
         "size": part["size"],
         "sha256": part["sha256"],
         "facts": sorted(look.facts) if look else [],
@@ -89,9 +95,17 @@ def _part(
 
 def _entry(entry: Entry) -> dict[str, Any]:
     return {
-        "name": entry.path,
+        "name": _cut(entry.path),
         "type": entry.detected or None,
         "size": entry.size,
         "sha256": entry.sha256,
         "facts": sorted(entry.facts),
     }
+
+
+def _cut(text: str) -> str:
+    """Return at most ``MAX_TEXT`` characters: both ends, for a name's tells most."""
+    if len(text) <= MAX_TEXT:
+        return text
+    half = (MAX_TEXT - len("...")) // 2
+    return f"{text[:half]}...{text[-half:]}"

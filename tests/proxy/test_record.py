@@ -27,6 +27,7 @@ from smtpguard.proxy.record import (
     MARKERS,
     REFRESH_SECONDS,
     REPORT_OCTETS,
+    REPORTED_OCTETS,
     ROW_OCTETS,
     ROWS_A_SECOND,
 )
@@ -278,13 +279,88 @@ def test_mails_and_reports_count_for_all_recordings() -> None:
     assert before - budget.left > 500_000
     before = budget.left
     report = {"parts": [{"path": str(number)} for number in range(20)]}
-    session.recorder.transaction(transaction(2, report=report))
-    assert before - budget.left == 21 * REPORT_OCTETS
+    second = transaction(2, report=report)
+    session.recorder.transaction(second)
+    assert before - budget.left == charged(second, 20)
     report = {"parts": [{"path": str(number)} for number in range(1000)]}
     session.recorder.transaction(transaction(3, report=report))
     record = record_of(session.quit())
     assert record.reports_cut
     assert [len(each.get("parts", ())) for each in record.transactions[1:]] == [20, 0]
+
+
+def charged(record: TransactionRecord, rows: int) -> int:
+    return REPORT_OCTETS * (1 + rows) + 2 * len(json.dumps(record.to_json()))
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "\u00e9" * 255, "\U0001f4ce" * 255])
+def test_a_report_takes_no_more_than_is_charged_for_it(name: str) -> None:
+    """Each name is of its own, as in a mail; kept, and again in the flow's record."""
+    budget = Budget(10**9)
+    session = Recorded(budget=budget)
+    session.greet()
+    session.update()
+    tracemalloc.start()
+    try:
+        parts = [
+            {
+                "path": f"1.{number}",
+                "type": "application/octet-stream",
+                "names": [f"{number}.{each}{name}" for each in range(10)],
+                "size": 10**6 + number,
+                "sha256": f"{number:064}",
+                "facts": ["archive"],
+                "entries": [],
+            }
+            for number in range(500)
+        ]
+        before = budget.left
+        session.recorder.transaction(transaction(2, report={"parts": parts}))
+        session.finish()
+        del parts
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert not record_of(session.flow).reports_cut
+    assert 0.4 * (before - budget.left) < taken < before - budget.left
+
+
+def test_reports_of_more_octets_than_anybody_reads_are_left_out() -> None:
+    session = Recorded()
+    session.greet()
+    report = {"parts": [{"names": ["n" * (REPORTED_OCTETS // 3)]}]}
+    for number in range(3):
+        session.recorder.transaction(transaction(number, report=report))
+    record = record_of(session.quit())
+    assert record.reports_cut
+    assert not record.cut
+    assert [len(each["parts"]) for each in record.transactions] == [1, 1, 0]
+
+
+def test_what_a_transaction_tells_beside_its_report_is_charged_too() -> None:
+    budget = Budget(10**6)
+    session = Recorded(budget=budget)
+    session.greet()
+    before = budget.left
+    session.recorder.transaction(
+        transaction(
+            2, reason="r" * 100_000, report={"parts": [{"names": ["x" * 10**6]}]}
+        )
+    )
+    assert 200_000 < before - budget.left < 210_000
+    record = record_of(session.quit())
+    assert (record.reports_cut, record.cut) == (True, False)
+
+
+def test_a_report_that_is_no_json_costs_its_record_alone() -> None:
+    session = Recorded()
+    session.greet()
+    with pytest.raises(TypeError):
+        session.recorder.transaction(transaction(2, report={"parts": [b"octets"]}))
+    flow = session.quit()
+    assert record_of(flow).transactions == ()
+    assert flow.comment.startswith("relayed")
+    assert flow.metadata["smtpguard_outcome"] == "relayed"
 
 
 def test_entries_of_archives_count_as_parts_do() -> None:
@@ -294,8 +370,9 @@ def test_entries_of_archives_count_as_parts_do() -> None:
     before = budget.left
     entries = [{"name": str(number)} for number in range(20)]
     report = {"parts": [{"path": "1", "entries": entries}]}
-    session.recorder.transaction(transaction(2, report=report))
-    assert before - budget.left == 22 * REPORT_OCTETS
+    second = transaction(2, report=report)
+    session.recorder.transaction(second)
+    assert before - budget.left == charged(second, 21)
     session.recorder.transaction(transaction(3, report={"parts": 7}))
     session.recorder.transaction(transaction(4, report={"parts": [{"entries": 7}]}))
     assert len(record_of(session.quit()).transactions) == 3

@@ -14,6 +14,7 @@ here: the dialogue has masked them.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from logging import getLogger
@@ -53,10 +54,13 @@ DIALOGUE_ROWS: Final = 30_000
 ROW_OCTETS: Final = 512
 """What one of them takes beside its octets: a row, its JSON, often a flow message."""
 REPORT_OCTETS: Final = 2048
-"""What a transaction's record takes, and again each of its parts and trace steps."""
+"""What a transaction's record takes, and again each of its parts and trace steps; all
+their text comes on top, once as it is and once as JSON."""
 REPORTED_ROWS: Final = 20_000
 """Parts and trace steps that the records of one session's transactions tell of; a
 transaction with more than what is left of them is kept without."""
+REPORTED_OCTETS: Final = 16 * 1024 * 1024
+"""What they take as JSON, likewise."""
 REFRESH_SECONDS: Final = 2.0
 ROWS_A_SECOND: Final = 500
 """Each refresh writes the whole record, some microseconds a row."""
@@ -134,6 +138,8 @@ class Recorder:
         """Index of the last mail among the flow's messages."""
         self._transactions: list[dict[str, Any]] = []
         self._reported = 0
+        """Rows of reports that are kept, and their octets."""
+        self._reported_octets = 0
         self._reports_cut = False
         self._outcomes: Counter[Outcome] = Counter()
         self._seen: dict[str, dict[str, None]] = {}
@@ -183,13 +189,15 @@ class Recorder:
         metadata = self.flow.metadata
         if self._mode != "none":
             self._list("from", record.mail_from or "<>")
-            self._keep(record.to_json())
         if record.in_doubt:
             metadata["smtpguard_in_doubt"] = visible(record.in_doubt)
         gravest = max(self._outcomes, key=lambda outcome: _GRAVITY[outcome])
         doubt = "smtpguard_in_doubt" in metadata
         self.flow.marked = IN_DOUBT_MARKER if doubt else MARKERS[gravest]
         self.flow.comment = self._comment(record)
+        if self._mode != "none":
+            # Last: a report that another addon made may be no JSON.
+            self._keep(record.to_json())
 
     def finish(self, dialogue: Dialogue, error: str | None = None) -> None:
         """Take the rest and write the record; the session has ended."""
@@ -301,13 +309,18 @@ class Recorder:
         if self._cut:
             return
         rows = rows_of({key: transaction.get(key) for key in ("parts", "trace")})
-        fits = self._reported + rows <= REPORTED_ROWS
-        if fits and self._charge(REPORT_OCTETS * (1 + rows)):
+        octets = len(json.dumps(transaction))
+        fits = (
+            self._reported + rows <= REPORTED_ROWS
+            and self._reported_octets + octets <= REPORTED_OCTETS
+        )
+        if fits and self._charge(REPORT_OCTETS * (1 + rows) + 2 * octets):
             self._reported += rows
+            self._reported_octets += octets
         else:
             self._reports_cut = True
             transaction |= {key: [] for key in ("parts", "trace") if key in transaction}
-            if not self._charge(REPORT_OCTETS):
+            if not self._charge(REPORT_OCTETS + 2 * len(json.dumps(transaction))):
                 self._cut = True
                 return
         self._transactions.append(transaction)
