@@ -152,7 +152,7 @@ def filed(name: str, *lines: str, kind: str = "application/octet-stream") -> Mes
         ("a.eml", "application/octet-stream"),
         ("A.EML", "text/plain"),
         ("a.eml. ", "image/png"),
-        ("page.mht", "message/other"),
+        ("page.mht", "x-page/other"),
         ("page.mhtml", "application/x-mimearchive"),
     ],
 )
