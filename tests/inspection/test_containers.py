@@ -91,6 +91,36 @@ def test_a_zip_is_found_behind_another_archive() -> None:
     assert [one.way for one in found] == [Way.LIBARCHIVE, Way.ZIP]
 
 
+@pytest.mark.parametrize("front", [gzip.compress(b""), crafted.cab(b"a", b"")])
+@pytest.mark.parametrize(
+    ("octets", "kind"),
+    [
+        (RAR4, RAR),
+        (SEVEN, SEVEN_ZIP),
+        (crafted.cab(b"a", b""), CAB),
+        (crafted.arj(b"a", b""), ARJ),
+    ],
+)
+def test_each_archive_is_found_behind_another(
+    front: bytes, octets: bytes, kind: str
+) -> None:
+    way = Way.ARJ if kind == ARJ else Way.LIBARCHIVE
+    later = Container(way, len(front), kind, inlaid=True)
+    assert containers(front + octets)[1:] == (later,)
+
+
+def test_the_files_of_an_arj_archive_are_no_archives() -> None:
+    assert containers(crafted.arj(b"a", b"")) == (Container(Way.ARJ),)
+
+
+def test_decoys_behind_an_archive_are_not_inlaid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("smtpguard.inspection.containers.MAX_FALSE", 8)
+    found = containers(OLE + b"Rar!\x1a\x07\0" * 9)
+    assert [one.inlaid for one in found] == [False]
+
+
 @pytest.mark.parametrize(
     "octets",
     [

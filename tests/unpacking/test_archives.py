@@ -3,6 +3,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import random
 import subprocess
 import time
 import zipfile
@@ -179,7 +180,10 @@ def test_what_a_document_holds_in_pieces_is_no_damaged_archive() -> None:
         contents = look(OLE + damaged + bytes(99))
         assert contents.findings == ()
         assert contents.facts == set()
-        assert paths(contents) == ["a.txt"]
+        assert paths(contents) == ["a.txt", "x.exe"]
+        # What a name says can be believed all the same.
+        assert contents.entries[1].facts == {Fact.EXECUTABLE}
+        assert contents.entries[1].sha256 == ""
 
 
 def test_what_a_document_holds_encrypted_is_encrypted() -> None:
@@ -213,9 +217,55 @@ def test_a_limit_within_a_document_is_told() -> None:
     assert LIMIT in contents.facts
 
 
-def test_two_archives_in_the_same_octets_are_both_listed() -> None:
-    octets = crafted.rar4(b"a.txt", b"text") + MADE["zip-deflated"]
-    assert set(paths(look(octets))) == {"a.txt", "x.exe"}
+FRONTS = {
+    "gzip": gzip.compress(b"text"),
+    "bzip2": bz2.compress(b"text"),
+    "xz": lzma.compress(b"text"),
+    "zstd-skipped": b"\x50\x2a\x4d\x18\4\0\0\0text",
+    "tar": tarred({"a.txt": b"text"}),
+    "cpio": crafted.cpio(b"a.txt", b"text"),
+    "ar": crafted.ar(b"a.txt", b"text"),
+    "arj": crafted.arj(b"a.txt", b"text"),
+    "lzh": crafted.lzh(b"a.txt", b"text"),
+    "cab": crafted.cab(b"a.txt", b"text"),
+    "rar4": crafted.rar4(b"a.txt", b"text"),
+    "rar5": crafted.rar5(b"a.txt", b"text"),
+    "zip": zipped({"a.txt": b"text"}),
+}
+
+
+@pytest.mark.parametrize("gap", [0, 2048])
+@pytest.mark.parametrize("behind", ["zip-deflated", "arj", "rar4", "rar5", "cab"])
+@pytest.mark.parametrize("front", FRONTS.values(), ids=FRONTS)
+def test_an_archive_behind_another_is_listed(
+    front: bytes, behind: str, gap: int
+) -> None:
+    if behind == "arj" and front is FRONTS["arj"]:
+        return  # arj itself opens the first
+    contents = look(front + bytes(gap) + MADE[behind])
+    assert exe_entry("x.exe") in contents.entries
+
+
+def test_an_archive_behind_another_that_nobody_can_read_is_told() -> None:
+    contents = look(FRONTS["gzip"] + crafted.arj(b"x.exe", EXE, method=1))
+    assert "x.exe" in paths(contents)
+    assert "not-inspectable" in kinds(contents)
+    assert LIMIT in contents.facts
+
+
+def test_an_archive_that_another_cut_into_blocks_is_no_damaged_one() -> None:
+    """Deflate and LZMA leave what cannot be packed as it is, in blocks of 64 KiB."""
+    noise = random.Random(5).randbytes(90_000)
+    inner = crafted.rar5(b"a.bin", noise)
+    contents = look(gzip.compress(inner, mtime=0), "a.rar.gz")
+    assert contents.facts == {ARCHIVE}
+    assert contents.findings == ()
+    assert paths(contents)[:2] == ["a.rar", "a.rar!a.bin"]
+
+
+def test_decoys_behind_an_archive_are_a_limit() -> None:
+    contents = look(FRONTS["gzip"] + b"Rar!\x1a\x07\0" * 150_000)
+    assert LIMIT in contents.facts
 
 
 @pytest.mark.parametrize("magic", [b"Rar!\x1a\x07\0", b"PK\3\4", b"\x60\xea"])

@@ -104,7 +104,7 @@ class Container:
     """The compression, the kind of what is opaque, the type of what begins later."""
     inlaid: bool = False
     """It may be no more than a file that another archive or a document holds as it is,
-    perhaps in pieces; what cannot be read of it says nothing."""
+    perhaps in pieces; that it is damaged says nothing."""
 
 
 def containers(octets: bytes) -> tuple[Container, ...]:
@@ -112,9 +112,8 @@ def containers(octets: bytes) -> tuple[Container, ...]:
     found = [*_at_start(octets)]
     is_zip = begins_as_zip(octets)
     inlaid = bool(found) or _is_holder(octets)
-    if not found:
-        # What an archive holds as it is is found when its members are looked into.
-        found += _behind(octets, inlaid=inlaid or is_zip)
+    # What an archive holds as it is comes again when its members are looked into.
+    found += _behind(octets, inlaid=inlaid or is_zip)
     if is_zip or has_end(octets, exactly=inlaid):
         found.append(Container(Way.ZIP))
     elif has_end(octets) or (not found and _has_local_header(octets)):
@@ -202,9 +201,12 @@ def is_tar(octets: bytes) -> bool:
 def _behind(octets: bytes, *, inlaid: bool) -> Iterator[Container]:
     """Yield archives that begin later, the first of each kind."""
     for kind, magic, begins in _EMBEDDED:
+        if kind == ARJ and arjreader.is_arj(octets):
+            continue  # each of its files begins alike
         if (at := _first(octets, magic, begins)) > 0:
             way = Way.ARJ if kind == ARJ else Way.LIBARCHIVE
-            yield Container(way, at, kind, inlaid=inlaid)
+            is_inlaid = inlaid and begins(octets, at)
+            yield Container(way, at, kind, inlaid=is_inlaid)
 
 
 def _first(octets: bytes, magic: bytes, begins: Callable[[bytes, int], bool]) -> int:

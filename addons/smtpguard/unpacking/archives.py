@@ -169,25 +169,25 @@ class _Look:
     def _enter_inlaid(
         self, container: Container, octets: bytes, where: str, depth: int
     ) -> None:
-        """List what can be read, and is not listed, of what may be a piece of a file.
+        """List what is not listed yet of what may be a piece of a file.
 
-        What cannot be read says nothing, but a limit is a limit.
+        That it is damaged says nothing, but what nobody here can read is not read.
         """
         facts, findings = set(self.facts), dict(self.findings)
         begin = len(self.entries)
         self._enter(container, octets, (), where, depth)
-        limits = [one for one in self.findings if one.kind.startswith("limit-")]
+        fresh = [one for one in self.findings if one not in findings]
         facts |= self.facts & {Fact.ENCRYPTED}
         self.facts, self.findings = facts, findings
         known = {(one.sha256, one.names) for one in self.entries[:begin]}
         self.entries[begin:] = [
-            one
+            _undamaged(one)
             for one in self.entries[begin:]
-            if (one.sha256 or Fact.ENCRYPTED in one.facts)
-            and (one.sha256, one.names) not in known
+            if (one.sha256, one.names) not in known
         ]
-        for one in limits:
-            self.limit(one.kind, one.detail)
+        for one in fresh:
+            if one.kind.startswith(("limit-", "not-inspectable")):
+                self.limit(one.kind, one.detail)
 
     def _list(
         self,
@@ -247,9 +247,8 @@ class _Look:
             return facts
         found = containers(content)
         seen = self._detected(content, entry.names, found)
-        self.entries[at] = replace(
-            entry, detected=seen.detected, facts=seen.facts | facts
-        )
+        entry = replace(entry, detected=seen.detected, facts=seen.facts | facts)
+        self.entries[at] = entry
         is_archive = Fact.ARCHIVE in seen.facts
         inner = self.enter(
             content, found, entry.names, entry.path, depth + 1, is_archive=is_archive
@@ -297,15 +296,9 @@ class _Look:
                     facts.add(Fact.LIMIT)
                     break
         except UnreadableError as error:
-            facts |= self._odd(
-                Oddity(
-                    error.kind,
-                    f"{path}: {error.detail}",
-                    unseen=True,
-                    malformed=error.kind == "archive-damaged",
-                ),
-                "",
-            )
+            is_damaged = error.kind == "archive-damaged"
+            detail = f"{path}: {error.detail}"
+            facts |= self._odd(Oddity(error.kind, detail, True, is_damaged), "")
         # A BytesIO gives its octets away without copying them.
         content = kept.getvalue() if kept is not None else None
         return content, digest.hexdigest(), size, facts
@@ -398,3 +391,10 @@ class _Look:
         alike = sum(finding.kind == kind for finding in self.findings)
         if alike < MAX_ALIKE and len(self.findings) < MAX_FINDINGS:
             self.findings[Finding(kind, printable(detail))] = None
+
+
+def _undamaged(entry: Entry) -> Entry:
+    """Return an entry that was unread for its damage without a word of that."""
+    if Fact.MALFORMED not in entry.facts:
+        return entry
+    return replace(entry, facts=entry.facts - {Fact.MALFORMED, Fact.LIMIT})
