@@ -104,7 +104,7 @@ def test_one_that_others_end_is_told_apart(pool: Pool) -> None:
             target=lambda: found.append(pool.look(b"sleep", (), 30))
         )
         looking.start()
-        while pool._free.qsize() > 1:
+        while pool._children[0].looks < 2:
             time.sleep(0.001)
         end()
         looking.join()
