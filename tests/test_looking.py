@@ -122,6 +122,21 @@ def kinds(look: Look) -> list[str]:
     return [finding.kind for finding in look.contents.findings]
 
 
+def test_what_a_signature_encloses_was_not_looked_at() -> None:
+    """RFC 8551 3.5.2: readers show what lies in the signed data as the mail."""
+    signed = bytes.fromhex("3080 0609 2a864886f70d010702 a080 3080 020101 3100")
+    signed += bytes.fromhex("3080 0609 2a864886f70d010701 a080 2480 0402") + b"hi"
+    head = lines(
+        "Content-Type: application/pkcs7-mime; smime-type=signed-data",
+        "Content-Transfer-Encoding: base64",
+        "",
+    )
+    mail = mixed(head + base64.encodebytes(signed).replace(b"\n", b"\r\n").rstrip())
+    look = looks(mail, Prepared())["1.1"]
+    assert look.facts >= {Fact.SIGNED, Fact.LIMIT}
+    assert look.why == {"limit": "not-inspectable in the content of part 1.1"}
+
+
 def test_what_nobody_can_enter_says_so() -> None:
     look = looks(mixed(ZIPPED))["1.1"]
     assert "not-inspectable" in kinds(look)

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from smtpguard.inspection.cms import CMS, CMS_SIGNATURE, look_at_cms
-from smtpguard.model.contents import Contents, Fact
+from smtpguard.model.contents import Contents, Fact, Finding
 from tests.integration.bed.need import need
 
 
-SIGNED = Contents(CMS, frozenset({Fact.SIGNED}))
+UNREAD = (Finding("not-inspectable", "content of S/MIME"),)
+SIGNED = Contents(CMS, frozenset({Fact.SIGNED, Fact.LIMIT}), findings=UNREAD)
+PLAIN = Contents(CMS, frozenset({Fact.LIMIT}), findings=UNREAD)
 DETACHED = Contents(CMS_SIGNATURE, frozenset({Fact.SIGNED}))
 ENCRYPTED = Contents(CMS, frozenset({Fact.ENCRYPTED}))
 PKCS7 = "2a864886f70d0107"
@@ -39,11 +41,22 @@ def signed(inner: bytes, after: bytes = b"") -> bytes:
         (f"{PKCS7}03", ENCRYPTED),
         (f"{PKCS7}06", ENCRYPTED),
         ("2a864886f70d0109100117", ENCRYPTED),
-        ("2a864886f70d0109100109", Contents(CMS)),
+        (f"{PKCS7}01", PLAIN),
+        (f"{PKCS7}05", PLAIN),
+        ("2a864886f70d0109100109", PLAIN),
         (f"{PKCS7}09", None),
         ("2a864886f70d010101", None),
     ],
-    ids=["enveloped", "encrypted", "authenticated", "compressed", "unknown", "rsa"],
+    ids=[
+        "enveloped",
+        "encrypted",
+        "authenticated",
+        "data",
+        "digested",
+        "compressed",
+        "unknown",
+        "rsa",
+    ],
 )
 def test_the_object_id_tells(object_id: str, found: Contents | None) -> None:
     assert look_at_cms(info(object_id)) == found

@@ -174,7 +174,8 @@ def test_claims_of_signatures_and_encryption_count(claimed: str, fact: Fact) -> 
 def test_the_claim_of_smime_does_not_overrule_what_it_is() -> None:
     compressed = bytes.fromhex("3080060b2a864886f70d0109100109a080")
     found = detect(compressed + bytes(20), (), "application/pkcs7-mime")
-    assert (found.facts, found.findings) == (frozenset(), ())
+    assert found.facts == {Fact.LIMIT}
+    assert [finding.detail for finding in found.findings] == ["content of S/MIME"]
 
 
 def test_pgp_in_a_text_leaves_it_a_text() -> None:

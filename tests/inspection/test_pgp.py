@@ -15,12 +15,17 @@ from smtpguard.inspection.pgp import (
     look_at_armor,
     look_at_packets,
 )
-from smtpguard.model.contents import Contents, Fact
+from smtpguard.model.contents import Contents, Fact, Finding
 from tests.integration.bed.need import need
 
 
 ENCRYPTED = Contents(MESSAGE, frozenset({Fact.ENCRYPTED}))
 SIGNED = Contents(SIGNATURE, frozenset({Fact.SIGNED}))
+FINDINGS = (Finding("not-inspectable", "content of PGP"),)
+UNREAD = Contents(facts=frozenset({Fact.LIMIT}), findings=FINDINGS)
+SIGNED_UNREAD = Contents(
+    SIGNATURE, frozenset({Fact.SIGNED, Fact.LIMIT}), findings=FINDINGS
+)
 
 KEY = b"\x85\x01\x0c\x03" + bytes(8) + b"\x01" + bytes(300)
 KEY_NEW = b"\xc1\x5e\x03" + bytes(8) + b"\x12" + bytes(80)
@@ -30,7 +35,10 @@ PASSWORD = b"\x8c\x0d\x04\x09\x03\x08" + bytes(9)
 PASSWORD_5 = b"\xc3\x40\x05\x09\x02\x03" + bytes(60)
 PASSWORD_6 = b"\xc3\x40\x06\x1a\x09\x02" + bytes(60)
 ONE_PASS = b"\x90\x0d\x03\x00\x08\x01" + bytes(9)
-DETACHED = b"\x89\x01\x33\x04\x00\x01\x08" + bytes(300)
+DETACHED = b"\x89\x01\x33\x04\x00\x01\x08" + bytes(303)
+DETACHED_NEW = b"\xc2\xc0\x73\x04\x00\x01\x08" + bytes(303)
+LITERAL = b"\xcb\x14b\x05a.exe" + bytes(4) + b"MZ\x90\0????"
+LITERAL_OLD = b"\xaf" + LITERAL[2:]
 
 
 def packed(packet: bytes, algorithm: int = 2) -> bytes:
@@ -59,14 +67,14 @@ def armored(packets: bytes, kind: str = "MESSAGE") -> bytes:
         (KEY_6, ENCRYPTED),
         (PASSWORD, ENCRYPTED),
         (PASSWORD_6, ENCRYPTED),
-        (ONE_PASS, SIGNED),
+        (ONE_PASS, SIGNED_UNREAD),
         (DETACHED, SIGNED),
         (b"\x89\x00\x95\x03\x05\x00" + bytes(140), SIGNED),
         (b"\x89\x00\x95\x03\x06\x00" + bytes(140), None),
-        (packed(ONE_PASS, 1), SIGNED),
-        (packed(ONE_PASS, 2), SIGNED),
-        (packed(ONE_PASS, 3), None),
-        (packed(packed(ONE_PASS)), None),
+        (packed(ONE_PASS, 1), SIGNED_UNREAD),
+        (packed(ONE_PASS, 2), SIGNED_UNREAD),
+        (packed(ONE_PASS, 3), UNREAD),
+        (packed(packed(ONE_PASS)), SIGNED_UNREAD),
         (b"\xa3\x02garbage garbage", None),
         (b"\x99\x01\x0d\x04" + bytes(300), None),
         (b"\x85\x01\x0c\x09" + bytes(300), None),
@@ -104,6 +112,38 @@ def test_the_first_packet_tells(packet: bytes, found: Contents | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("packets", "found"),
+    [
+        (LITERAL, UNREAD),
+        (LITERAL_OLD, UNREAD),
+        (b"\xcb\xe9t\0" + bytes(4) + b"text" * 200, UNREAD),
+        (packed(LITERAL, 1), UNREAD),
+        (packed(LITERAL, 2), UNREAD),
+        (packed(LITERAL, 3), UNREAD),
+        (b"\xa3\0" + LITERAL, UNREAD),
+        (b"\xa3\0" * 9 + LITERAL, UNREAD),
+        (b"\xca\x03PGP" + LITERAL, UNREAD),
+        (b"\xa8\x03PGP" * 2 + KEY, ENCRYPTED),
+        (DETACHED_NEW, SIGNED),
+        (DETACHED * 3, SIGNED),
+        (DETACHED + b"\n", SIGNED),
+        (DETACHED[:100], SIGNED),
+        (DETACHED + LITERAL, SIGNED_UNREAD),
+        (DETACHED_NEW + packed(LITERAL), SIGNED_UNREAD),
+        (DETACHED * 20 + LITERAL, SIGNED_UNREAD),
+        (packed(DETACHED + LITERAL), SIGNED_UNREAD),
+        (b"\xff\x14b\x05a.exe" + bytes(12), None),
+        (b"\xcb\x14x\x05a.exe" + bytes(12), None),
+        (b"\xcb\x14b\x05a\0exe" + bytes(12), None),
+    ],
+)
+def test_what_is_not_encrypted_is_not_looked_through(
+    packets: bytes, found: Contents | None
+) -> None:
+    assert look_at_packets(packets) == found
+
+
+@pytest.mark.parametrize(
     ("packet", "places"),
     [
         (KEY, {3: 9, 12: 99}),
@@ -128,7 +168,10 @@ def test_each_number_of_a_packet_must_be_one_that_exists(
 
 def test_a_message_may_be_signed_only() -> None:
     assert look_at_armor(armored(KEY)) == ENCRYPTED
-    assert look_at_armor(armored(packed(ONE_PASS))) == SIGNED
+    assert look_at_armor(armored(packed(ONE_PASS))) == SIGNED_UNREAD
+    assert look_at_armor(armored(LITERAL)) == UNREAD
+    headers = b"Comment: " + b"x" * 9000 + b"\n\n"
+    assert look_at_armor(armored(LITERAL).replace(b"\n\n", b"\n" + headers)) == UNREAD
 
 
 def test_a_message_that_cannot_be_read_is_encrypted() -> None:
@@ -138,6 +181,7 @@ def test_a_message_that_cannot_be_read_is_encrypted() -> None:
 
 def test_a_signature_and_a_signed_text_are_signed() -> None:
     assert look_at_armor(armored(DETACHED, "SIGNATURE")) == SIGNED
+    assert look_at_armor(armored(LITERAL, "SIGNATURE")) == UNREAD
     text = b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nHello\n"
     assert look_at_armor(text).facts == {Fact.SIGNED}
 

@@ -1,7 +1,8 @@
 """S/MIME: what kind of CMS a content is (RFC 5652), DER, BER or PEM.
 
 Reads 4 KiB: the tags and lengths of what comes first, never what is signed or
-encrypted.
+encrypted. Readers show what lies in there as the mail: where it is not encrypted it is
+``Fact.LIMIT``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 
 from smtpguard.mime.transferencoding import decode_base64
-from smtpguard.model.contents import Contents, Fact
+from smtpguard.model.contents import Contents, Fact, Finding
 
 
 CMS = "application/pkcs7-mime"
@@ -39,10 +40,11 @@ _OTHER_IDS = frozenset(
         bytes.fromhex("2a864886f70d0109100109"),  # compressed
     }
 )
+_UNREAD = Finding("not-inspectable", "content of S/MIME")
 
 
 def look_at_cms(octets: bytes) -> Contents | None:
-    """Return whether CMS is encrypted or signed; None if ``octets`` are none."""
+    """Return whether CMS is encrypted, signed, unread; None if ``octets`` are none."""
     head = octets[:_HEAD]
     if pem := _PEM.match(head):
         head = decode_base64(head[pem.end() :])
@@ -52,11 +54,13 @@ def look_at_cms(octets: bytes) -> Contents | None:
     if content_type in _ENCRYPTED_IDS:
         return Contents(CMS, frozenset({Fact.ENCRYPTED}))
     if content_type in _OTHER_IDS:
-        return Contents(CMS)
+        return Contents(CMS, frozenset({Fact.LIMIT}), findings=(_UNREAD,))
     if content_type != _SIGNED_DATA:
         return None
-    kind = CMS if _holds_content(head, at + size) else CMS_SIGNATURE
-    return Contents(kind, frozenset({Fact.SIGNED}))
+    if _holds_content(head, at + size):
+        facts = frozenset({Fact.SIGNED, Fact.LIMIT})
+        return Contents(CMS, facts, findings=(_UNREAD,))
+    return Contents(CMS_SIGNATURE, frozenset({Fact.SIGNED}))
 
 
 def _holds_content(head: bytes, at: int) -> bool:
