@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _COLON = re.compile(rb":")
-_MESSAGE_NAME = re.compile(r".*\.(?:eml|mht(?:ml)?|mim)[\s.]*", re.IGNORECASE | re.DOTALL)
+_MESSAGE_NAME = re.compile(r"(?is).*\.(?:eml|mht(?:ml)?|mim)[\s.]*")
 _BEGINS_MESSAGE = re.compile(rb"[\s\xef\xbb\xbf]{0,64}(?:From |[!-9;-~]{1,64}[ \t]*:)")
 FILE_TYPE = "application/octet-stream"
 """Of a file in text, which claims none."""
