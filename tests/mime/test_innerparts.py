@@ -186,3 +186,47 @@ def test_a_message_by_its_name_keeps_to_the_limits() -> None:
     assert "limit-depth" in kinds(parse(octets, Limits(depth=1)))
     assert "limit-decoded" in kinds(parse(octets, Limits(decoded=100)))
     assert paths(parse(octets, Limits(decoded=100))) == ["1"]
+
+
+BOUNCE = (
+    "Hi. This is the mail program at mx.example.",
+    "--- Below this line is a copy of the message.",
+    "",
+    "Subject: news",
+    "Content-Type: multipart/mixed; boundary=zz",
+    "",
+    "--zz",
+    "Content-Type: text/plain",
+    "",
+    "Hello",
+    "--zz",
+    *ATTACHED,
+    "--zz--",
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        (("Subject: failure notice",), "quoted-parts"),
+        (("Content-Type: text/plain; charset=utf-8",), "quoted-parts"),
+        (("Content-Type: text/plain; boundary=zz",), "hidden-parts"),
+        (("Content-Type: text/html",), "hidden-parts"),
+        (
+            ("Content-Type: text/plain", "Content-Type : multipart/mixed"),
+            "hidden-parts",
+        ),
+        (("Content-Type: application/x-tool",), "hidden-parts"),
+    ],
+)
+def test_a_bounce_quotes_what_elsewhere_would_be_hidden(
+    header: tuple[str, ...], kind: str
+) -> None:
+    """Its sender is nobody: refused, it would be gone. The parts are looked at."""
+    message = read(*header, "", *BOUNCE)
+    found = {"hidden-parts", "quoted-parts"} & kinds(message)
+    assert found == {kind}
+    quoted = any(one.is_ambiguity for one in message.defects if one.kind == kind)
+    assert quoted is (kind == "hidden-parts")
+    tools = [part for part in message.parts() if part.names == ("a.exe",)]
+    assert [b"".join(part.decoded()) for part in tools] == [TOOL]

@@ -94,6 +94,9 @@ class Kind(StrEnum):
     MISSING_CLOSE_BOUNDARY = "missing-close-boundary"
     HIDDEN_PARTS = "hidden-parts"
     """A part that is one by its header holds what looks like parts."""
+    QUOTED_PARTS = "quoted-parts"
+    """A text holds what looks like parts, as bounces and reports do; they are read too,
+    but no reader shows them as anything but text."""
     BAD_BASE64 = "bad-base64"
     """Characters or padding that readers of base64 take for different things."""
     BAD_QUOTED_PRINTABLE = "bad-quoted-printable"

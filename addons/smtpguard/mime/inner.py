@@ -82,18 +82,23 @@ def inner_contents(
 
 
 def hidden_parts(
-    buffer: Octets, span: Span, path: str, log: DefectLog
+    buffer: Octets,
+    span: Span,
+    path: str,
+    log: DefectLog,
+    kind: Kind = Kind.HIDDEN_PARTS,
 ) -> Iterator[Inner]:
     """Yield octets that are no multipart by their header, but hold parts for some.
 
-    Those in the first ``MAX_OCTETS``; that there are more is added to ``log``.
+    Those in the first ``MAX_OCTETS``; that there are more is added to ``log``, and as
+    ``kind`` that there are some.
     """
     end = min(span.end, span.start + MAX_OCTETS)
     # A delimiter is a line of its own, the first one too.
     octets = b"\r\n" + buffer[span.start : end]
     boundaries = hidden_boundaries(octets)
     for boundary in boundaries:
-        log.add(Kind.HIDDEN_PARTS, path, span.start)
+        log.add(kind, path, span.start)
         yield Inner(octets, boundary=boundary)
     if end < span.end and (boundaries or has_delimiter(buffer, span)):
         log.add(Kind.LIMIT_READINGS, path, span.start)

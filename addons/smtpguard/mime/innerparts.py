@@ -28,6 +28,19 @@ if TYPE_CHECKING:
 _COLON = re.compile(rb":")
 _MESSAGE_NAME = re.compile(r"(?is).*\.(?:eml|mht(?:ml)?|mim)[\s.]*")
 _BEGINS_MESSAGE = re.compile(rb"[\s\xef\xbb\xbf]{0,64}(?:From |[!-9;-~]{1,64}[ \t]*:)")
+_OTHER_CLAIMS = frozenset(
+    {
+        Kind.DUPLICATE_CONTENT_TYPE,
+        Kind.MALFORMED_CONTENT_TYPE,
+        Kind.MALFORMED_CONTAINER_TYPE,
+        Kind.MALFORMED_FIELD,
+        Kind.CONTROL_IN_HEADER,
+        Kind.BLANK_CONTINUATION,
+        Kind.SPACE_BEFORE_COLON,
+        Kind.MISSING_HEADER_END,
+    }
+)
+"""Defects of a header for which somebody could take a text for a multipart."""
 FILE_TYPE = "application/octet-stream"
 """Of a file in text, which claims none."""
 
@@ -104,14 +117,17 @@ class InnerParts:
         buffer, path, log = self._buffer, entity.path, self._defects
         body = Span(entity.body, end)
         around: list[Span] = []
+        kind = Kind.HIDDEN_PARTS
         if entity.delimiters:
             around = [Span(body.start, entity.delimiters[0].start)]
             around += [] if entity.epilogue is None else [Span(entity.epilogue, end)]
         elif not entity.children:
             yield from inner_contents(buffer, body, entity.claims, path, log)
             around = [] if entity.claims.is_encoded else [body]
+            if _is_plain_text(entity, log):
+                kind = Kind.QUOTED_PARTS
         for span in around if not self._is_hidden else ():
-            yield from hidden_parts(buffer, span, path, log)
+            yield from hidden_parts(buffer, span, path, log, kind)
 
     def _part(self, entity: OpenEntity, inner: Inner, path: str) -> Part:
         octets, claims, depth = inner.octets, entity.claims, entity.depth + 1
@@ -170,3 +186,13 @@ class InnerParts:
         log = self._defects.within(entity.body)
         path, depth = f"{entity.path}.1", entity.depth + 1
         return (self._read(content, log, self._budget, path, depth=depth),)
+
+
+def _is_plain_text(entity: OpenEntity, log: DefectLog) -> bool:
+    """Whether every reader takes an entity for a text: it says so, and nothing else."""
+    if entity.claims.content_type != "text/plain" or log.has(
+        entity.path, _OTHER_CLAIMS
+    ):
+        return False
+    types = (field for field in entity.fields if field.is_named("content-type"))
+    return not any(b"boundary" in field.raw_value.lower() for field in types)
