@@ -20,7 +20,7 @@ from mitmproxy import exceptions
 from mitmproxy.test import taddons
 
 from smtpguard import addon as addon_module
-from smtpguard.addon import INLINE_OCTETS, JUDGES, MAX_WAITING, SmtpGuard
+from smtpguard.addon import INLINE_OCTETS, JUDGES, SmtpGuard
 from smtpguard.loading import load_for_clients
 from smtpguard.mime.effort import HEADER_OCTETS
 from smtpguard.model.content import MemorySpool
@@ -709,7 +709,7 @@ def message_of(octets: bytes, judge: Callable[..., Disposition]) -> SmtpMessageD
     )
     content = MemorySpool()
     content.write(octets)
-    session: Any = "session"
+    session: Any = SimpleNamespace(client=("192.0.2.1", 25))
     envelope: Any = "envelope"
     return SmtpMessageData(session, transaction, envelope, content)
 
@@ -740,7 +740,7 @@ def test_messages_are_judged_slow_ones_beside_the_loop(
         data = message_of(octets, judge)
         await guard.smtp_message(data)
         assert data.disposition is RELAYED
-        assert asked == [("session", "envelope", data.content)]
+        assert asked == [(data.session, "envelope", data.content)]
 
     live(scene)
     assert (threads[0] is not threading.main_thread()) is beside
@@ -897,32 +897,27 @@ def test_what_nobody_waits_for_any_more_is_not_judged(
     assert len(asked) == 1
 
 
-def test_more_than_can_be_judged_in_time_is_undecided_at_once(
-    live: Any, guard: SmtpGuard, caplog: pytest.LogCaptureFixture
+def test_who_has_much_to_be_judged_waits_behind_itself(
+    live: Any, guard: SmtpGuard
 ) -> None:
-    may_end = threading.Event()
+    """Thirty slow mails of one network hold up another's by those in work alone."""
+    order: list[str] = []
 
-    def slow(*_: Any) -> Disposition:
-        assert may_end.wait(10)
+    def judge(session: Any, *_: Any) -> Disposition:
+        order.append(session.client[0])
         return RELAYED
 
     async def scene() -> None:
-        large = [message(INLINE_OCTETS + 1, slow) for _ in range(MAX_WAITING)]
-        judging = [asyncio.create_task(guard.smtp_message(one)) for one in large]
-        await asyncio.sleep(0)
-        data = message(INLINE_OCTETS + 1, slow)
-        await guard.smtp_message(data)
-        assert data.disposition is None
-        small = message(1, lambda *_: RELAYED)
-        await guard.smtp_message(small)
-        assert small.disposition is RELAYED
-        may_end.set()
-        await asyncio.gather(*judging)
-        await guard.smtp_message(data)
-        assert data.disposition is RELAYED
+        large = INLINE_OCTETS + 1
+        clients = ["192.0.2.1"] * 30 + ["198.51.100.1"]
+        asked = [message(large, judge) for _ in clients]
+        for data, client in zip(asked, clients, strict=True):
+            data.session = SimpleNamespace(client=(client, 1))  # type: ignore[assignment]
+        await asyncio.gather(*map(guard.smtp_message, asked))
+        assert [one.disposition for one in asked] == [RELAYED] * 31
 
     live(scene)
-    assert f"{MAX_WAITING} messages wait to be judged" in caplog.text
+    assert order.index("198.51.100.1") <= JUDGES + 1
 
 
 def test_what_a_large_message_took_goes_back_to_the_system() -> None:

@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING
 from mitmproxy import command, ctx, exceptions
 
 from smtpguard import contentview, options
-from smtpguard.errors import BusyError, RulesError
+from smtpguard.errors import RulesError
 from smtpguard.loading import CertificatesError, check_certificates, load_for_clients
 from smtpguard.looking import TakesLong
 from smtpguard.mime import is_quick
 from smtpguard.pipeline import TransactionJudge
 from smtpguard.proxy.maillog import describe
+from smtpguard.proxy.registry import network_of
 from smtpguard.proxy.sentinel import Guard, Sentinel
+from smtpguard.proxy.turns import Turns
 from smtpguard.proxy.watch import FileWatch
 
 
@@ -54,9 +56,6 @@ INLINE_OCTETS = 128 * 1024
 to take long (blanks in quoted-printable, headers of archives, parts to be stripped).
 All others are judged beside the event loop, so that other sessions go on: to go there
 and back costs 0.1 ms."""
-MAX_WAITING = 64
-"""Messages that may wait for a judge; the next one is 451 at once. Each has a client
-that waits, 240 s at most."""
 JUDGES = 2
 """Messages judged beside the loop at the same time. More would share one interpreter
 lock and hold that many messages in memory."""
@@ -77,8 +76,7 @@ class SmtpGuard:
         self._loaded_at = datetime.now().astimezone()
         self._watch = FileWatch()
         self._executor: ThreadPoolExecutor | None = None
-        self._waiting = 0
-        """Messages that are judged beside the loop, or wait for that."""
+        self._turns = Turns(JUDGES)
         self._watcher: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
         self._asked: asyncio.Task[None] | None = None
@@ -196,15 +194,13 @@ class SmtpGuard:
             undecided(data, error, self._log_addresses())
 
     async def _judge_beside(self, data: SmtpMessageData) -> Disposition | None:
-        """Judge a message beside the loop. Raises BusyError and what a judge raises."""
-        if self._waiting >= MAX_WAITING:
-            raise BusyError(f"{self._waiting} messages wait to be judged")
-        self._waiting += 1
+        """Judge a message beside the loop, when it is its network's turn.
+
+        Raises what a judge raises.
+        """
         loop = asyncio.get_running_loop()
-        try:
+        async with self._turns.turn(network_of(data.session.client[0])):
             return await loop.run_in_executor(self._executor, _judge, data)
-        finally:
-            self._waiting -= 1
 
     def _judge_at_once(self, data: SmtpMessageData) -> bool:
         """Judge a message now, False where that may take long. Never raises."""

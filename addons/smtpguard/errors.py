@@ -47,13 +47,6 @@ class ProtocolError(SmtpGuardError):
         """True where nothing that follows can be trusted to be in step."""
 
 
-class BusyError(SmtpGuardError):
-    """Too many messages wait to be judged: this one is undecided.
-
-    Raised and handled by ``addon``, ``451 4.3.0``.
-    """
-
-
 class InspectorError(SmtpGuardError):
     """Whoever looks into archives could not, by a fault of ours: undecided.
 
