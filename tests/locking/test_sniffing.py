@@ -179,29 +179,6 @@ def test_python_finds_no_archive(files: list[Path]) -> None:
         assert not tarfile.is_tarfile(path)
 
 
-def test_libmagic_finds_no_type() -> None:
-    magic = pytest.importorskip("magic")
-    assert magic.from_buffer(KINDS["pdf"], mime=True) == "application/pdf"
-    found = {magic.from_buffer(octets, mime=True) for octets in LOCKED.values()}
-    assert found == {"application/octet-stream"}
-
-
-def test_puremagic_finds_no_type(shared: Path) -> None:
-    puremagic = pytest.importorskip("puremagic")
-    payloads = shared_payloads(shared)
-    made = [locked(octets, key(name)) for name, octets in payloads.items()]
-
-    def endings(octets: bytes) -> set[str]:
-        try:
-            return {one.extension for one in puremagic.magic_string(octets)}
-        except puremagic.PureError:
-            return {""}
-
-    assert ".pdf" in endings(KINDS["pdf"])
-    found = set().union(*(endings(octets) for octets in [*LOCKED.values(), *made]))
-    assert found <= {""}
-
-
 def test_no_text_is_seen_in_a_pager() -> None:
     """Of a text that was locked, no five letters in a row are there to be read."""
     octets = LOCKED["text"]
