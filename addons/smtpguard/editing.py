@@ -27,6 +27,7 @@ from smtpguard.mime import (
 from smtpguard.mime import lock as lock_part
 from smtpguard.model.contents import Fact
 from smtpguard.model.decision import Action, Decision, TraceStep
+from smtpguard.policy.actions import EDITING
 from smtpguard.policy.replies import MESSAGE_DENIED
 from smtpguard.rewriting import rewrite_addresses
 
@@ -129,7 +130,7 @@ class Editor:
         found: dict[str, tuple[Part, Part]] = {}
         for part in self.message.candidates():
             decision = decisions[part.path]
-            if decision.action not in {Action.STRIP, Action.LOCK}:
+            if decision.action not in EDITING:
                 continue
             holder = self.message.holder(part)
             known = found.get(holder.path)
