@@ -14,7 +14,7 @@ from smtpguard.errors import InspectorError
 from smtpguard.inspection import detect
 from smtpguard.inspection.containers import containers
 from smtpguard.inspection.text import SAMPLE_OCTETS, is_text
-from smtpguard.model.contents import Contents, Fact, Finding
+from smtpguard.model.contents import IN_DOUBT, Contents, Fact, Finding
 
 
 if TYPE_CHECKING:
@@ -34,11 +34,6 @@ MAX_OCTETS = 512 << 20
 with one each, none of which is too large, would be 250 GiB."""
 _SHOWN = frozenset({"text/plain", "text/html"})
 """Types of what readers show; without a name nobody can run it."""
-_IN_DOUBT: dict[Doubt, Fact] = {
-    "limit": Fact.LIMIT,
-    "ambiguous": Fact.AMBIGUOUS,
-    "malformed": Fact.MALFORMED,
-}
 
 _NOTHING_UNSEEN = frozenset({"archive-path", "archive-prepended", "polyglot"})
 """Findings of what was looked at all the same."""
@@ -164,7 +159,7 @@ class Looker:
             if self._enters:
                 is_only_encrypted = "limit" not in why and _is_encrypted(contents)
                 why.update(_doubts_inside(contents, part.path))
-        told = {_IN_DOUBT[doubt] for doubt in why}
+        told = {IN_DOUBT[doubt] for doubt in why}
         if not any(field.is_named("content-type") for field in part.fields):
             told.add(Fact.UNTYPED)
         facts |= contents.facts | told
@@ -222,7 +217,7 @@ def _doubts_inside(contents: Contents, path: str) -> Iterator[tuple[Doubt, str]]
     found = dict.fromkeys(finding.kind for finding in contents.findings)
     # What is behind a password hides nothing else that was not looked at.
     kinds = ", ".join(sorted(found, key="archive-encrypted".__eq__)[:3])
-    for doubt, fact in _IN_DOUBT.items():
+    for doubt, fact in IN_DOUBT.items():
         if fact in facts:
             yield doubt, f"{kinds or fact} in the content of part {path}"
 

@@ -34,6 +34,14 @@ class Fact(StrEnum):
     """Without a Content-Type field."""
 
 
+IN_DOUBT: dict[Doubt, Fact] = {
+    "limit": Fact.LIMIT,
+    "ambiguous": Fact.AMBIGUOUS,
+    "malformed": Fact.MALFORMED,
+}
+"""What a rule asks to hear of each doubt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that was noticed while looking; never an exception."""

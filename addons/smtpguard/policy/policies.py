@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 
-from smtpguard.model.contents import Fact
+from smtpguard.model.contents import IN_DOUBT, Fact
 from smtpguard.model.decision import Action, Decision, TraceStep, most_severe
 from smtpguard.policy.actions import EDITING, REPLYING
 from smtpguard.policy.conditions import helo_name, subject_of
@@ -65,13 +65,6 @@ us each, 0.1 s if nearly all of them are asked."""
 _FIELD_OCTETS = 10
 """Of header for one field, at least, as senders write them to make many."""
 _SILENT = Decision(Action.ALLOW, reason="no rules")
-_TAKEN_CARE_OF: dict[Doubt, Fact] = {
-    "limit": Fact.LIMIT,
-    "ambiguous": Fact.AMBIGUOUS,
-    "malformed": Fact.MALFORMED,
-}
-"""A rule that asks for one of these and decides has spoken about the finding too, and
-one on what is encrypted about a limit that nothing else made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +195,9 @@ class Policy:
         goes = any(decision.action in going for decision in decisions)
         if part.is_only_encrypted and Fact.ENCRYPTED in spoken:
             spoken.add(Fact.LIMIT)
-        for kind, fact in _TAKEN_CARE_OF.items():
+        # A rule that asks for one of these and decides has spoken about the finding
+        # too, and one on what is encrypted about a limit that nothing else made.
+        for kind, fact in IN_DOUBT.items():
             is_settled = goes and kind not in self.handling.endings
             if kind in part.why and not is_settled and fact not in spoken:
                 found = self.finding(kind, part.why[kind], part.path)
