@@ -59,8 +59,12 @@ and back costs 0.1 ms."""
 JUDGES = 2
 """Messages judged beside the loop at the same time. More would share one interpreter
 lock and hold that many messages in memory."""
-MAPPED_OCTETS = 1024 * 1024
+MAPPED_OCTETS = 4 * 1024 * 1024
 """Pieces of memory from here on go back to the system as soon as they are free."""
+KEPT_OCTETS = 16 * 1024 * 1024
+"""Free memory in a row that is kept for the next message: asking for it anew is a tenth
+of what a message of 1 MiB costs."""
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 WATCH_SECONDS = 1.0
 STOP_SECONDS = 60.0
@@ -365,6 +369,8 @@ def settle_memory() -> None:
     70 MiB were never given back.
     """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MAPPED_OCTETS)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, MAPPED_OCTETS)
+        libc.mallopt(_M_TRIM_THRESHOLD, KEPT_OCTETS)
     gc.collect()
     gc.freeze()

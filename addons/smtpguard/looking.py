@@ -151,7 +151,7 @@ class Looker:
             size, digest = (len(part.body), "") if is_inner else part.measure()
             contents = Contents()
         else:
-            octets = b"".join(part.decoded())
+            octets = part.content()
             size, digest = len(octets), hashlib.sha256(octets).hexdigest()
             contents = self._contents(octets, part.names, part.content_type)
             if not part.names and part.content_type in _SHOWN:

@@ -20,6 +20,7 @@ from smtpguard.mime.embedded import (
     embedded_files,
     has_embedded,
 )
+from smtpguard.mime.octets import Span
 from smtpguard.model.content import CHUNK_OCTETS
 
 
@@ -77,7 +78,11 @@ def files(text: bytes, limit: int = MANY) -> list[Embedded | None]:
 def test_a_file_in_text_is_found_with_its_name(write: object, octets: bytes) -> None:
     assert callable(write)
     text = b"Hello,\r\n\r\n" + write(octets, "a tool.exe") + b"\r\nbye\r\n"
-    assert has_embedded(text)
+    assert has_embedded(text, Span(0, len(text)))
+    # The first line of a body is one, whatever octet is before it.
+    assert has_embedded(b"x" + text[10:], Span(1, len(text) - 9))
+    assert not has_embedded(text, Span(0, 10))
+    assert not has_embedded(text, Span(11, len(text)))
     assert files(text) == [Embedded("a tool.exe", octets, 10)]
     # As files are kept that inspect reads.
     bare = text.replace(b"\r\n", b"\n") if b"\r\n" not in octets else text
@@ -109,7 +114,7 @@ def test_several_files_and_one_without_an_end_are_found() -> None:
     ],
 )
 def test_prose_is_no_file(text: bytes) -> None:
-    assert not has_embedded(text)
+    assert not has_embedded(text, Span(0, len(text)))
     assert files(text) == []
 
 

@@ -153,7 +153,8 @@ def test_parts_are_seen_by_their_delimiters(
 def test_a_delimiter_is_looked_for_in_a_span() -> None:
     text = b"x\r\n--X\r\nContent-ID: b\r\n"
     assert has_delimiter(text, Span(0, len(text)))
-    assert not has_delimiter(text, Span(3, len(text)))
+    assert has_delimiter(text, Span(3, len(text)))
+    assert not has_delimiter(text, Span(4, len(text)))
     assert not has_delimiter(text, Span(0, len(text) - 5))
 
 

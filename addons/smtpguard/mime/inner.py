@@ -25,7 +25,7 @@ from smtpguard.mime.otherreadings import (
     other_base64,
     other_quoted_printable,
 )
-from smtpguard.mime.transferencoding import IDENTITY, KNOWN, decode
+from smtpguard.mime.transferencoding import IDENTITY, KNOWN, content, decode
 
 
 if TYPE_CHECKING:
@@ -93,14 +93,15 @@ def hidden_parts(
     Those in the first ``MAX_OCTETS``; that there are more is added to ``log``, and as
     ``kind`` that there are some.
     """
+    if not has_delimiter(buffer, span):
+        return
     end = min(span.end, span.start + MAX_OCTETS)
     # A delimiter is a line of its own, the first one too.
     octets = b"\r\n" + buffer[span.start : end]
-    boundaries = hidden_boundaries(octets)
-    for boundary in boundaries:
+    for boundary in hidden_boundaries(octets):
         log.add(kind, path, span.start)
         yield Inner(octets, boundary=boundary)
-    if end < span.end and (boundaries or has_delimiter(buffer, span)):
+    if end < span.end:
         log.add(Kind.LIMIT_READINGS, path, span.start)
 
 
@@ -112,7 +113,7 @@ def _other_contents(
         return
     octets = bytes(buffer[span.start : span.end])
     encoding = claims.transfer_encoding
-    primary = b"".join(decode(encoding, buffer, span))
+    primary = content(encoding, buffer, span)
     found: list[bytes] = []
     if encoding == "base64":
         if octets.count(b"=") > MAX_PADDINGS:
@@ -146,11 +147,14 @@ def _files(
         if begins_in(decode(claims.transfer_encoding, buffer, span)):
             log.add(Kind.LIMIT_READINGS, path, span.start)
         return
-    text = b"".join(decode(claims.transfer_encoding, buffer, span))
-    if not has_embedded(text):
+    text, where = buffer, span
+    if claims.is_encoded:
+        text = content(claims.transfer_encoding, buffer, span)
+        where = Span(0, len(text))
+    if not has_embedded(text, where):
         return
     log.add(Kind.EMBEDDED_FILE, path, span.start)
-    for file in embedded_files(text, MAX_OCTETS):
+    for file in embedded_files(where.of(text), MAX_OCTETS):
         if file is None:
             log.add(Kind.LIMIT_READINGS, path, span.start)
             return

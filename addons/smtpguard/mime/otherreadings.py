@@ -48,10 +48,12 @@ _JUNK_BEFORE_DATA = re.compile(rb"[^A-Za-z0-9+/=\s][A-Za-z0-9+/]")
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*+(?:\r?\n|\Z))")
 _BAD_ESCAPES = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*+(?:\r?\n|\Z))[^\r\n=]{0,2}")
 _ESCAPE = re.compile(rb"=[0-9A-Fa-f]{2}")
-_DELIMITER_LIKE = re.compile(
-    rb"\n--([^\n]{0,200}+)[ \t]*+\r?\n[ \t\r\n]*+"
+_FIELD_BEHIND = (
+    rb"--([^\n]{0,200}+)[ \t]*+\r?\n[ \t\r\n]*+"
     rb"[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[A-Za-z-]{2,40}[ \t]*:"
 )
+_DELIMITER_LIKE = re.compile(rb"\n" + _FIELD_BEHIND)
+_DELIMITER_HERE = re.compile(_FIELD_BEHIND)
 
 
 def is_clean_base64(buffer: Octets, span: Span) -> bool:
@@ -151,16 +153,16 @@ def hidden_boundaries(text: bytes) -> tuple[bytes, ...]:
     A line that begins with ``--`` and has a ``Content-`` field behind it delimits parts
     for whoever reads the boundary out of a broken header. At most ``MAX_BOUNDARIES``.
     """
-    if b"--" not in text:
-        return ()
     found = (match[1] for match in _DELIMITER_LIKE.finditer(text))
     boundaries = (line.removesuffix(b"\r").rstrip(b" \t") for line in found)
     return tuple(islice(dict.fromkeys(boundaries), MAX_BOUNDARIES))
 
 
 def has_delimiter(buffer: Octets, span: Span) -> bool:
-    """Say whether a line in ``span``, not its first, delimits hidden parts."""
-    return _DELIMITER_LIKE.search(buffer, span.start, span.end) is not None
+    """Say whether a line in ``span`` delimits hidden parts; copies nothing."""
+    start, end = span.start, span.end
+    found = _DELIMITER_HERE.match(buffer, start, end)
+    return bool(found or _DELIMITER_LIKE.search(buffer, start, end))
 
 
 def _by_groups(kept: bytes) -> bytes:

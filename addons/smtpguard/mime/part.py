@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from smtpguard.mime.defects import Kind
 from smtpguard.mime.entity import MESSAGE_TYPES, Claims
-from smtpguard.mime.transferencoding import decode
+from smtpguard.mime.transferencoding import content, decode
 
 
 if TYPE_CHECKING:
@@ -77,8 +77,11 @@ class Part:
 
     def decoded(self) -> Iterator[bytes]:
         """Yield the content in chunks, the transfer encoding of a leaf undone."""
-        encoding = self.transfer_encoding if self.is_leaf else "binary"
-        return decode(encoding, self.buffer, self.body)
+        return decode(self._encoding, self.buffer, self.body)
+
+    def content(self) -> bytes:
+        """Return the content whole, the transfer encoding of a leaf undone."""
+        return content(self._encoding, self.buffer, self.body)
 
     def measure(self) -> tuple[int, str]:
         """Return octets and hexadecimal SHA-256 of the content, in one pass."""
@@ -88,6 +91,10 @@ class Part:
             size += len(chunk)
             digest.update(chunk)
         return size, digest.hexdigest()
+
+    @property
+    def _encoding(self) -> str:
+        return self.transfer_encoding if self.is_leaf else "binary"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,13 @@ def decode(encoding: str, buffer: Octets, span: Span) -> Iterator[bytes]:
     return _chunks(buffer, span)
 
 
+def content(encoding: str, buffer: Octets, span: Span) -> bytes:
+    """Return the content of ``span`` whole, in one copy where nothing is decoded."""
+    if encoding in KNOWN - IDENTITY:
+        return b"".join(decode(encoding, buffer, span))
+    return span.of(buffer)
+
+
 def decode_base64(octets: bytes) -> bytes:
     """Return ``octets`` decoded, whatever they are."""
     kept = octets.translate(None, FOREIGN)
