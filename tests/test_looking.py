@@ -145,22 +145,32 @@ def test_what_nobody_can_enter_says_so() -> None:
 
 
 def test_the_time_is_for_the_whole_message() -> None:
+    """That of a processor; other times it does not matter how late it is."""
+    now = iter(range(100, 120))
+    inspector = Prepared(Contents("application/zip", seconds=19.95))
+    mail = mixed(ZIPPED, ZIPPED)
+    found = looks(mail, inspector, seconds=lambda: float(next(now)))
+    assert [asked[3] for asked in inspector.asked] == [20.0]
+    assert kinds(found["1.2"]) == ["limit-seconds"]
+    assert [Fact.LIMIT in found[f"1.{n}"].facts for n in (1, 2)] == [False, True]
+
+    quick = Prepared(Contents("application/zip", seconds=2.5))
+    looks(mail, quick)
+    assert [asked[3] for asked in quick.asked] == [20.0, 17.5]
+
+
+def test_time_that_others_took_says_nothing_of_a_message() -> None:
     now = [100.0]
 
     class Slow(Prepared):
         def look(self, *asked: object) -> Contents:
-            now[0] += 15
+            now[0] += 30
             return super().look(*asked)  # type: ignore[arg-type]
 
-    inspector = Slow(Contents("application/zip"))
-    found = looks(mixed(ZIPPED, ZIPPED, ZIPPED), inspector, seconds=lambda: now[0])
-    assert [asked[3] for asked in inspector.asked] == [20.0, 5.0]
-    assert kinds(found["1.3"]) == ["limit-seconds"]
-    assert [Fact.LIMIT in found[f"1.{n}"].facts for n in (1, 2, 3)] == [
-        False,
-        False,
-        True,
-    ]
+    inspector = Slow(Contents("application/zip", seconds=0.5))
+    with pytest.raises(InspectorError, match="not looked through in 40 s"):
+        looks(mixed(ZIPPED, ZIPPED, ZIPPED), inspector, seconds=lambda: now[0])
+    assert len(inspector.asked) == 2
 
 
 def test_the_octets_of_a_whole_message_are_bounded() -> None:
@@ -280,7 +290,13 @@ def test_a_dkim_signature_is_a_fact_of_every_part() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["inspector-busy", "inspector-failed", "inspector-killed", "inspector-stopped"],
+    [
+        "inspector-busy",
+        "inspector-failed",
+        "inspector-killed",
+        "inspector-stalled",
+        "inspector-stopped",
+    ],
 )
 def test_a_fault_of_ours_says_nothing_of_the_content(kind: str) -> None:
     """It is undecided, and sent again; not refused for good."""

@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 
 
 LOOK_SECONDS = 20.0
-"""For all containers of one message: of 240 s until the verdict, which others wait for
-as well. The slowest compression expands what one container may hold in half of it."""
+"""Of a processor, for all containers of one message. The slowest compression expands
+what one container may hold in half of it."""
+WAIT_SECONDS = 2 * LOOK_SECONDS
+"""For the same, on a machine that has other things to do: of 240 s until the verdict,
+which others wait for as well."""
+LEAST_SECONDS = 0.1
+"""With less left nothing more is looked into."""
 MAX_ENTRIES = 10_000
 """Of all containers of one message: each is put before every rule."""
 MAX_OCTETS = 512 << 20
@@ -39,7 +44,13 @@ _NOTHING_UNSEEN = frozenset({"archive-path", "archive-prepended", "polyglot"})
 """Findings of what was looked at all the same."""
 
 _OURS = frozenset(
-    {"inspector-busy", "inspector-failed", "inspector-killed", "inspector-stopped"}
+    {
+        "inspector-busy",
+        "inspector-failed",
+        "inspector-killed",
+        "inspector-stalled",
+        "inspector-stopped",
+    }
 )
 """Findings that say nothing of the content: another time it will be looked at."""
 
@@ -54,7 +65,7 @@ class Inspector(Protocol):
     def look(
         self, octets: bytes, names: tuple[str, ...], claimed: str, seconds: float
     ) -> Contents:
-        """Say what some octets are and hold, in that time at the latest.
+        """Say what some octets are and hold, in so many seconds of a processor.
 
         Never raises: what could not be looked at is a finding and ``Fact.LIMIT``.
         """
@@ -108,7 +119,8 @@ class Looker:
         self._enters = enters
         self._at_once = at_once
         self._seconds = seconds
-        self._until = seconds() + LOOK_SECONDS
+        self._until = seconds() + WAIT_SECONDS
+        self._left = LOOK_SECONDS
         self._entries = MAX_ENTRIES
         self._octets = MAX_OCTETS
 
@@ -176,8 +188,8 @@ class Looker:
         if limit := self._limit():
             return _not_entered(detect(octets, names, claimed, found), limit)
         assert self._inspector is not None
-        left = self._until - self._seconds()
-        contents = self._inspector.look(octets, names, claimed, left)
+        contents = self._inspector.look(octets, names, claimed, self._left)
+        self._left -= contents.seconds
         for finding in contents.findings:
             if finding.kind in _OURS:
                 raise InspectorError(f"{finding.kind}: {finding.detail}")
@@ -189,11 +201,16 @@ class Looker:
         return _not_entered(replace(contents, entries=entries), "limit-entries")
 
     def _limit(self) -> str:
-        """Return why no further container is entered, "" if one may be."""
+        """Return why no further container is entered, "" if one may be.
+
+        Raises ``InspectorError`` where it is not the containers that took the time.
+        """
         if self._inspector is None:
             return "not-inspectable"
-        if self._seconds() >= self._until:
+        if self._left < LEAST_SECONDS:
             return "limit-seconds"
+        if self._seconds() >= self._until:
+            raise InspectorError(f"not looked through in {WAIT_SECONDS:g} s")
         if self._entries <= 0:
             return "limit-entries"
         return "limit-octets" if self._octets <= 0 else ""

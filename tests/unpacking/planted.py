@@ -22,6 +22,10 @@ def job(request: Request) -> Contents:
         case b"close":
             os.close(3)
             time.sleep(60)
+        case b"work":
+            end = time.process_time() + 0.05
+            while time.process_time() < end:
+                pass
         case b"dumpable":
             return Contents(str(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)))
         case b"pid":

@@ -17,7 +17,12 @@ import pytest
 from smtpguard.model.contents import Contents, Fact, Finding
 from smtpguard.unpacking import child
 from smtpguard.unpacking.child import serve
-from smtpguard.unpacking.protocol import Request, receive_answer, send_request
+from smtpguard.unpacking.protocol import (
+    GRACE,
+    Request,
+    receive_answer,
+    send_request,
+)
 from tests.unpacking import planted
 from tests.unpacking.test_protocol import soon
 
@@ -26,8 +31,8 @@ def test_requests_are_answered_until_the_other_side_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # These limits are a process's own; this one is the tests'.
-    timers: list[float] = []
-    monkeypatch.setattr(signal, "setitimer", lambda _, seconds: timers.append(seconds))
+    timers: list[tuple[int, float]] = []
+    monkeypatch.setattr(signal, "setitimer", lambda *timer: timers.append(timer))
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     here, there = socket.socketpair()
     serving = threading.Thread(target=serve, args=(there, planted.job))
@@ -44,7 +49,9 @@ def test_requests_are_answered_until_the_other_side_is_gone(
         here.shutdown(socket.SHUT_RDWR)
         serving.join(timeout=10)
     assert not serving.is_alive()
-    assert timers == [9.0, 0, 3.0, 0]
+    prof, real = signal.ITIMER_PROF, signal.ITIMER_REAL
+    off = [(real, 0), (prof, 0)]
+    assert timers == [(prof, 7.5), (real, 17.0), *off, (prof, 1.5), (real, 5.0), *off]
 
 
 class Started:
@@ -115,13 +122,23 @@ def test_more_memory_than_there_is_is_a_finding() -> None:
         assert started.ask(b"12").detected == "2"
 
 
-def test_a_look_without_end_is_ended_by_the_kernel() -> None:
+@pytest.mark.parametrize(
+    ("octets", "by"), [(b"spin", signal.SIGPROF), (b"sleep", signal.SIGALRM)]
+)
+def test_a_look_without_end_is_ended_by_the_kernel(
+    octets: bytes, by: signal.Signals
+) -> None:
     """Also where who keeps the process is gone or does not."""
     with Started() as started:
         started.ask(b"")
-        request = Request(b"spin", (), -child.GRACE + 0.2)
-        send_request(started.channel, request)
-        assert started.process.wait(timeout=20) == -signal.SIGALRM
+        send_request(started.channel, Request(octets, (), -GRACE + 0.2))
+        assert started.process.wait(timeout=20) == -by
+
+
+def test_the_time_of_the_processor_is_told() -> None:
+    with Started() as started:
+        assert 0 < started.ask(b"work").seconds < 5
+        assert started.ask(b"wait").seconds < 1
 
 
 def test_it_ends_when_its_keeper_is_gone() -> None:

@@ -26,6 +26,7 @@ FULL = Contents(
         Entry("b", (), 0, facts=frozenset({Fact.ENCRYPTED, Fact.EXECUTABLE})),
     ),
     (Finding("limit-depth", "a"), Finding("x")),
+    seconds=0.25,
 )
 
 
@@ -45,7 +46,8 @@ def test_an_answer_arrives_as_it_was_sent(
     ends: tuple[socket.socket, socket.socket], contents: Contents
 ) -> None:
     send_answer(ends[0], contents)
-    assert receive_answer(ends[1], soon()) == contents
+    received = receive_answer(ends[1], soon())
+    assert (received, received.seconds) == (contents, contents.seconds)
 
 
 def test_requests_arrive_as_they_were_sent_one_after_the_other(
@@ -73,17 +75,23 @@ def test_half_a_character_in_a_name_stops_nobody(
         b"[]",
         b"null",
         b"[" * 100_000,
-        b"[1,[],[],[]]",
-        b'["",["no such fact"],[],[]]',
-        b'["",[[]],[],[]]',
-        b'["",[],[["p",["n"],"7","",[],""]],[]]',
-        b'["",[],[["p",["n"],true,"",[],""]],[]]',
-        b'["",[],[["p","names",7,"",[],""]],[]]',
-        b'["",[],[["p",[7],7,"",[],""]],[]]',
-        b'["",[],[["p",["n"],7,"",[]]],[]]',
-        b'["",[],[],[["kind"]]]',
-        b'["",[],[],[["kind",null]]]',
+        b"[1,[],[],[],0.5]",
+        b'["",["no such fact"],[],[],0.5]',
+        b'["",[[]],[],[],0.5]',
+        b'["",[],[["p",["n"],"7","",[],""]],[],0.5]',
+        b'["",[],[["p",["n"],true,"",[],""]],[],0.5]',
+        b'["",[],[["p","names",7,"",[],""]],[],0.5]',
+        b'["",[],[["p",[7],7,"",[],""]],[],0.5]',
+        b'["",[],[["p",["n"],7,"",[]]],[],0.5]',
+        b'["",[],[],[["kind"]],0.5]',
+        b'["",[],[],[["kind",null]],0.5]',
+        b'["",[],[],[]]',
         b'["",[],[],[],[]]',
+        b'["",[],[],[],1]',
+        b'["",[],[],[],-0.5]',
+        b'["",[],[],[],NaN]',
+        b'["",[],[],[],Infinity]',
+        b'["",[],[],[],0.5,0.5]',
     ],
 )
 def test_an_answer_of_another_shape_is_refused(

@@ -5,7 +5,7 @@ The nouns that whoever looks into contents and whoever judges them share.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -80,3 +80,5 @@ class Contents:
     findings: tuple[Finding, ...] = ()
     others: tuple[str, ...] = ()
     """Further types of a polyglot."""
+    seconds: float = field(default=0.0, compare=False)
+    """Of a processor, that it took to look into them."""

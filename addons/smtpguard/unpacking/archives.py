@@ -56,7 +56,7 @@ class ArchiveLimits:
     ratio_from: int = 10 << 20
     """... once there are more than these."""
     seconds: float = 20.0
-    """Looked at between files, and within one four times a mebibyte."""
+    """Of a processor; looked at between files, and within one four times a mebibyte."""
     name_characters: int = 4 << 20
     """Of all names and paths together."""
 
@@ -105,7 +105,7 @@ class _Look:
         self.findings: dict[Finding, None] = {}
         self.facts: set[Fact] = set()
         """Of the outermost octets."""
-        self._deadline = time.monotonic() + limits.seconds
+        self._end = time.process_time() + limits.seconds
         self._ratio_octets = max(limits.ratio_from, limits.ratio * outer)
         self._expanded = 0
         self._characters = 0
@@ -315,7 +315,7 @@ class _Look:
         return not self._is_full and not self._is_over
 
     def _check_time(self) -> None:
-        if time.monotonic() > self._deadline and not self._is_over:
+        if time.process_time() > self._end and not self._is_over:
             self._is_over = True
             self.limit("limit-seconds")
 

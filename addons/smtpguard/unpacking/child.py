@@ -27,7 +27,13 @@ from typing import TYPE_CHECKING
 from smtpguard.model.contents import Contents, Fact, Finding
 from smtpguard.unpacking import libarchivereader
 from smtpguard.unpacking.archives import ArchiveLimits, look_inside
-from smtpguard.unpacking.protocol import Request, receive_request, send_answer
+from smtpguard.unpacking.protocol import (
+    GRACE,
+    Request,
+    patience,
+    receive_request,
+    send_answer,
+)
 
 
 if TYPE_CHECKING:
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
 
 MAX_MEMORY = 1 << 30
 """Octets of address space. Of what a look expands 256 MiB may be held at once."""
-GRACE = 2.0
+LATE = 2.0
 """Seconds after which a process kills itself that its keeper should have killed."""
 SOFT = 0.8
 """The part of the time that is spent on looking; the rest is for the answer."""
@@ -114,10 +120,13 @@ def serve(channel: socket.socket, job: Job) -> None:
         except EOFError:
             return
         _limit_time(request.seconds)
+        began = time.process_time()
         contents = _done(job, request)
         del request
-        send_answer(channel, contents)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        spent = time.process_time() - began
+        send_answer(channel, replace(contents, seconds=spent))
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
 
 
 def _done(job: Job, request: Request) -> Contents:
@@ -130,10 +139,11 @@ def _done(job: Job, request: Request) -> Contents:
 
 
 def _limit_time(seconds: float) -> None:
-    """Have the kernel end this process where its keeper does not."""
-    end = seconds + GRACE
-    signal.setitimer(signal.ITIMER_REAL, end)
-    processor = math.ceil(time.process_time() + end)
+    """Have the kernel end this process, by SIGPROF when its share of the processor is
+    used up, and by SIGALRM where its keeper does not."""
+    signal.setitimer(signal.ITIMER_PROF, seconds + GRACE)
+    signal.setitimer(signal.ITIMER_REAL, patience(seconds) + LATE)
+    processor = math.ceil(time.process_time() + seconds + LATE)
     resource.setrlimit(resource.RLIMIT_CPU, (processor, resource.RLIM_INFINITY))
 
 

@@ -6,8 +6,6 @@ isolated process.
 
 from __future__ import annotations
 
-import time
-
 from smtpguard.inspection import detect
 from smtpguard.inspection.containers import containers
 from smtpguard.model.contents import Contents, Fact, Finding
@@ -34,17 +32,15 @@ class Inspector:
         claimed: str = "",
         seconds: float = SECONDS,
     ) -> Contents:
-        """Return what ``octets`` are and hold, after ``seconds`` or a little later.
+        """Return what ``octets`` are and hold, in ``seconds`` of a processor.
 
         ``names`` and ``claimed`` (``type/subtype``) are what the message says of them.
         Never raises: what could not be looked at is a finding and ``Fact.LIMIT``.
         """
-        deadline = time.monotonic() + seconds
         found = containers(octets)
         seen = detect(octets, names, claimed, found)
         if found:
-            left = deadline - time.monotonic()
-            return joined(seen, self._pool.look(octets, names, left))
+            return joined(seen, self._pool.look(octets, names, seconds))
         if Fact.ARCHIVE in seen.facts:
             unread = Finding("not-inspectable", seen.detected)
             limit = Contents(facts=frozenset({Fact.LIMIT}), findings=(unread,))
@@ -64,4 +60,5 @@ def joined(seen: Contents, inside: Contents) -> Contents:
         inside.entries,
         tuple(dict.fromkeys(seen.findings + inside.findings)),
         seen.others,
+        inside.seconds,
     )

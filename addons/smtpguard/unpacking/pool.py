@@ -21,7 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smtpguard.model.contents import Contents, Fact, Finding
-from smtpguard.unpacking.protocol import Request, receive_answer, send_request
+from smtpguard.unpacking.protocol import (
+    Request,
+    patience,
+    receive_answer,
+    send_request,
+)
 
 
 SIZE = 2
@@ -43,6 +48,14 @@ _START = (
     "import sys; sys.path[:] = sys.argv[3:]; "
     "from smtpguard.unpacking.child import main; main()"
 )
+_ENDS = {
+    signal.SIGPROF.name: "inspector-timeout",
+    signal.SIGXCPU.name: "inspector-timeout",
+    signal.SIGALRM.name: "inspector-stalled",
+    # By the kernel, out of memory, or by an administrator.
+    signal.SIGKILL.name: "inspector-killed",
+}
+"""What it means that a process was ended by a signal."""
 _FOLDER = str(Path(__file__).resolve().parents[2])
 
 
@@ -82,11 +95,12 @@ class Pool:
         os.register_at_fork(after_in_child=lambda: (method := own()) and method())
 
     def look(self, octets: bytes, names: tuple[str, ...], seconds: float) -> Contents:
-        """Return what is in ``octets``, after ``seconds`` at most, never raising.
+        """Return what is in ``octets``, never raising.
 
-        The time includes waiting for a process that is free, and its start.
+        ``seconds`` are of a processor. It is waited twice as long for an answer, with
+        waiting for a process that is free, and its start.
         """
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patience(seconds)
         with self._lock:
             if self._stopped.is_set():
                 return _nothing("inspector-stopped")
@@ -95,15 +109,15 @@ class Pool:
             self._waiting += 1
         try:
             # The one used last comes first: where one will do, one is started.
-            child = self._free.get(timeout=max(seconds, 0))
+            child = self._free.get(timeout=max(patience(seconds), 0))
         except queue.Empty:
             return _nothing("inspector-busy")
         finally:
             with self._lock:
                 self._waiting -= 1
-        usable = None
+        request, usable = Request(octets, names, seconds), None
         try:
-            contents, usable = self._look(child, octets, names, deadline)
+            contents, usable = self._look(child, request, deadline)
         finally:
             self._free.put(usable)
             if self._stopped.is_set():
@@ -145,8 +159,7 @@ class Pool:
     def _look(
         self,
         child: _Child | None,
-        octets: bytes,
-        names: tuple[str, ...],
+        request: Request,
         deadline: float,
     ) -> tuple[Contents, _Child | None]:
         """Return what was found, and the process if it can be used again."""
@@ -155,7 +168,7 @@ class Pool:
             child = None
         if self._stopped.is_set():
             return _nothing("inspector-stopped"), child
-        if deadline - time.monotonic() < MIN_SECONDS:
+        if request.seconds < MIN_SECONDS or deadline < time.monotonic() + MIN_SECONDS:
             return _nothing("inspector-busy"), child
         try:
             child = child or self._start()
@@ -163,22 +176,18 @@ class Pool:
             return _nothing("inspector-failed", type(error).__name__), None
         child.looks += 1
         try:
-            left = max(deadline - time.monotonic(), 0.001)
-            child.channel.settimeout(left)
-            send_request(child.channel, Request(octets, names, left))
+            child.channel.settimeout(max(deadline - time.monotonic(), 0.001))
+            send_request(child.channel, request)
             return receive_answer(child.channel, deadline), child
         except TimeoutError:
-            failure = _nothing("inspector-timeout")
+            # It waits for something, or for the processor, which others have.
+            failure = _nothing("inspector-stalled")
         except ValueError:
             failure = _nothing("inspector-nonsense")
         except (OSError, EOFError):
             cause = child.cause_of_death(deadline - time.monotonic())
-            failure = _nothing("inspector-crashed", cause)
-            if self._stopped.is_set():
-                failure = _nothing("inspector-stopped")
-            elif cause == signal.SIGKILL.name:
-                # By the kernel, out of memory, or by an administrator.
-                failure = _nothing("inspector-killed")
+            kind = "inspector-stopped" if self._stopped.is_set() else _ENDS.get(cause)
+            failure = _nothing(kind) if kind else _nothing("inspector-crashed", cause)
         self._bury(child)
         return failure, None
 

@@ -7,6 +7,7 @@ octets of JSON; behind the JSON of a request, as many octets of content as it sa
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from io import BytesIO
@@ -24,6 +25,10 @@ MAX_ANSWER = 32 << 20
 MAX_REQUEST = 4 << 20
 """Octets of a request without its content: names, most of all."""
 
+GRACE = 0.5
+"""Seconds of the processor for an answer, and until a process is ended that has none.
+"""
+
 _LENGTH = 4
 _STEP = 1 << 20
 
@@ -35,7 +40,16 @@ class Request:
     octets: bytes
     names: tuple[str, ...]
     seconds: float
-    """After which nobody waits for an answer any more."""
+    """Of the processor, for the look."""
+
+
+def patience(seconds: float) -> float:
+    """Return how long an answer is awaited for which so much of a processor is allowed.
+
+    On a machine that has other things to do it takes longer; what takes twice as long
+    is not the fault of the octets.
+    """
+    return 2 * (seconds + GRACE)
 
 
 def send_request(channel: socket.socket, request: Request) -> None:
@@ -73,7 +87,8 @@ def send_answer(channel: socket.socket, contents: Contents) -> None:
         for one in contents.entries
     ]
     findings = [[one.kind, one.detail] for one in contents.findings]
-    answer = [contents.detected, sorted(contents.facts), entries, findings]
+    facts = sorted(contents.facts)
+    answer = [contents.detected, facts, entries, findings, contents.seconds]
     _send_frame(channel, _json(answer))
 
 
@@ -85,12 +100,13 @@ def receive_answer(channel: socket.socket, deadline: float) -> Contents:
     """
     octets = _receive_frame(channel, MAX_ANSWER, deadline)
     try:
-        detected, facts, entries, findings = json.loads(octets)
+        detected, facts, entries, findings, seconds = json.loads(octets)
         return Contents(
             _text(detected),
             frozenset(map(Fact, facts)),
             tuple(map(_entry, entries)),
             tuple(Finding(_text(kind), _text(detail)) for kind, detail in findings),
+            seconds=_seconds(seconds),
         )
     except (TypeError, RecursionError) as error:
         raise ValueError(str(error)) from None
@@ -113,6 +129,12 @@ def _entry(fields: Any) -> Entry:  # noqa: ANN401 - whatever JSON has there
 def _text(value: Any) -> str:  # noqa: ANN401
     if type(value) is not str:
         raise TypeError("not a text")
+    return value
+
+
+def _seconds(value: Any) -> float:  # noqa: ANN401
+    if type(value) is not float or not math.isfinite(value) or value < 0:
+        raise TypeError("no time")
     return value
 
 
