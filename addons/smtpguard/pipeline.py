@@ -2,8 +2,8 @@
 
 Pure but for whoever enters archives: the rule set is given, time and random octets come
 from functions that are given, and the message is a buffer. So the same message under
-the same rules always ends the same way, in the gateway, in ``smtpguard inspect`` and in
-a replay.
+the same rules ends the same way, in the gateway, in ``smtpguard inspect`` and in a
+replay, unless a rule asks for the time or nobody can look into an archive just now.
 """
 
 from __future__ import annotations
@@ -182,7 +182,11 @@ class TransactionJudge:
         *,
         at_once: bool = False,
     ) -> Disposition:
-        """Judge a whole message; the edits are planned, nothing is copied."""
+        """Judge a whole message; the edits are planned, nothing is copied.
+
+        Raises what ``examine`` raises, and ``TakesLong`` where that is asked for and
+        the DNS would have to be asked.
+        """
         buffer = cast("Octets", content.view())
         judged = self.examine(session, envelope, buffer, at_once=at_once)
         if judged.disposition.outcome in PASSED:
@@ -200,7 +204,8 @@ class TransactionJudge:
         """Judge a message; ``envelope`` None where only a file is inspected.
 
         No field of ours is added: that belongs to a relayed message. Raises
-        ``TakesLong`` where that is asked for and an archive would have to be entered.
+        ``TakesLong`` where that is asked for and an archive would have to be entered,
+        and ``InspectorError`` where nobody can look into one just now.
         """
         policy = self.policy
         message = parse(buffer, self._limits())
