@@ -7,10 +7,8 @@ parser reads what has a structure of its own.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from smtpguard.mime import cms
 from smtpguard.mime.defects import Kind
 from smtpguard.mime.entity import MESSAGE_TYPES, Claims
 from smtpguard.mime.inner import Inner, hidden_parts, inner_contents
@@ -20,7 +18,7 @@ from smtpguard.mime.part import Part
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from smtpguard.mime.defects import DefectLog
     from smtpguard.mime.limits import Budget, Limits
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
 _COLON = re.compile(rb":")
 _MESSAGE_NAME = re.compile(r"(?is).*\.(?:eml|mht(?:ml)?|mim)[\s.]*")
-_CMS_NAME = re.compile(r"(?is).*\.p7m[\s.]*")
 _BEGINS_MESSAGE = re.compile(rb"[\s\xef\xbb\xbf]{0,64}(?:From |[!-9;-~]{1,64}[ \t]*:)")
 _OTHER_CLAIMS = frozenset(
     {
@@ -111,16 +108,9 @@ class InnerParts:
                 break
             path = f"{entity.path}.{len(entity.children) + len(found) + 1}"
             found.append(self._part(entity, inner, path))
-        if entity.children:
-            return tuple(found)
-        whole, path = Span(entity.body, end), f"{entity.path}.{len(found) + 1}"
-        if any(map(_MESSAGE_NAME.fullmatch, claims.names)):
-            found += self._read_content(entity, whole, path, _as_message)
-        elif claims.content_type in cms.TYPES or any(
-            map(_CMS_NAME.fullmatch, claims.names)
-        ):
-            signed = self._read_content(entity, whole, path, cms.signed_content)
-            found += (replace(part, is_enclosed=True) for part in signed)
+        if not entity.children and any(map(_MESSAGE_NAME.fullmatch, claims.names)):
+            path = f"{entity.path}.{len(found) + 1}"
+            found += self._message_file(entity, Span(entity.body, end), path)
         return tuple(found)
 
     def _contents(self, entity: OpenEntity, end: int) -> Iterator[Inner]:
@@ -166,14 +156,10 @@ class InnerParts:
             buffer=octets,
         )
 
-    def _read_content(
-        self,
-        entity: OpenEntity,
-        body: Span,
-        path: str,
-        extract: Callable[[bytes], bytes | None],
+    def _message_file(
+        self, entity: OpenEntity, body: Span, path: str
     ) -> tuple[Part, ...]:
-        """Read the entity that the content of a leaf is or holds, if it has one."""
+        """Read what is a message by its name: opened, it shows its attachments."""
         if entity.depth >= self._limits.depth or self._budget.parts <= 0:
             self._defects.add(Kind.LIMIT_DEPTH, entity.path, entity.body)
             return ()
@@ -182,11 +168,11 @@ class InnerParts:
         if content is None:
             self._defects.add(Kind.LIMIT_DECODED, entity.path, entity.body)
             return ()
-        if (octets := extract(content)) is None:
+        if not _BEGINS_MESSAGE.match(content):
             return ()
         log = self._defects.within(entity.body)
         depth = entity.depth + 1
-        return (self._read(octets, log, self._budget, path, depth=depth),)
+        return (self._read(content, log, self._budget, path, depth=depth),)
 
     def _encoded_message(self, entity: OpenEntity, body: Span) -> tuple[Part, ...]:
         """Read a message that was encoded, although RFC 2045 6.4 forbids it."""
@@ -200,11 +186,6 @@ class InnerParts:
         log = self._defects.within(entity.body)
         path, depth = f"{entity.path}.1", entity.depth + 1
         return (self._read(content, log, self._budget, path, depth=depth),)
-
-
-def _as_message(content: bytes) -> bytes | None:
-    """Return what is a message by its name: opened, it shows its attachments."""
-    return content if _BEGINS_MESSAGE.match(content) else None
 
 
 def _is_plain_text(entity: OpenEntity, log: DefectLog) -> bool:
