@@ -159,6 +159,24 @@ def test_the_time_is_for_the_whole_message() -> None:
     assert [asked[3] for asked in quick.asked] == [20.0, 17.5]
 
 
+def test_containers_that_end_who_looks_use_up_the_time() -> None:
+    """Else it would be undecided again each time it is sent."""
+    now = [100.0]
+
+    class Crashing(Prepared):
+        def look(self, *asked: object) -> Contents:
+            now[0] += 9
+            return super().look(*asked)  # type: ignore[arg-type]
+
+    crashed = Contents(
+        facts=frozenset({Fact.LIMIT}), findings=(Finding("inspector-crashed"),)
+    )
+    inspector = Crashing(crashed)
+    found = looks(mixed(*[ZIPPED] * 8), inspector, seconds=lambda: now[0])
+    assert [asked[3] for asked in inspector.asked] == [20.0, 11.0, 2.0]
+    assert "limit-seconds" in kinds(found["1.8"])
+
+
 def test_time_that_others_took_says_nothing_of_a_message() -> None:
     now = [100.0]
 

@@ -188,8 +188,10 @@ class Looker:
         if limit := self._limit():
             return _not_entered(detect(octets, names, claimed, found), limit)
         assert self._inspector is not None
+        began = self._seconds()
         contents = self._inspector.look(octets, names, claimed, self._left)
-        self._left -= contents.seconds
+        # Of a process that crashed it is not known.
+        self._left -= contents.seconds or self._seconds() - began
         for finding in contents.findings:
             if finding.kind in _OURS:
                 raise InspectorError(f"{finding.kind}: {finding.detail}")
