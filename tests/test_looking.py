@@ -40,6 +40,16 @@ class Prepared:
         """Nothing runs."""
 
 
+@dataclass
+class Slow(Prepared):
+    """One that takes ``each`` seconds of the clock for a look."""
+
+    each: float = 0.0
+
+    def now(self) -> float:
+        return 100 + self.each * len(self.asked)
+
+
 def zip_of(*names: str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -161,33 +171,19 @@ def test_the_time_is_for_the_whole_message() -> None:
 
 def test_containers_that_end_who_looks_use_up_the_time() -> None:
     """Else it would be undecided again each time it is sent."""
-    now = [100.0]
-
-    class Crashing(Prepared):
-        def look(self, *asked: object) -> Contents:
-            now[0] += 9
-            return super().look(*asked)  # type: ignore[arg-type]
-
     crashed = Contents(
         facts=frozenset({Fact.LIMIT}), findings=(Finding("inspector-crashed"),)
     )
-    inspector = Crashing(crashed)
-    found = looks(mixed(*[ZIPPED] * 8), inspector, seconds=lambda: now[0])
+    inspector = Slow(crashed, each=9)
+    found = looks(mixed(*[ZIPPED] * 8), inspector, seconds=inspector.now)
     assert [asked[3] for asked in inspector.asked] == [20.0, 11.0, 2.0]
     assert "limit-seconds" in kinds(found["1.8"])
 
 
 def test_time_that_others_took_says_nothing_of_a_message() -> None:
-    now = [100.0]
-
-    class Slow(Prepared):
-        def look(self, *asked: object) -> Contents:
-            now[0] += 30
-            return super().look(*asked)  # type: ignore[arg-type]
-
-    inspector = Slow(Contents("application/zip", seconds=0.5))
+    inspector = Slow(Contents("application/zip", seconds=0.5), each=30)
     with pytest.raises(InspectorError, match="not looked through in 40 s"):
-        looks(mixed(ZIPPED, ZIPPED, ZIPPED), inspector, seconds=lambda: now[0])
+        looks(mixed(ZIPPED, ZIPPED, ZIPPED), inspector, seconds=inspector.now)
     assert len(inspector.asked) == 2
 
 

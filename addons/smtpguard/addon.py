@@ -62,8 +62,8 @@ lock and hold that many messages in memory."""
 MAPPED_OCTETS = 4 * 1024 * 1024
 """Pieces of memory from here on go back to the system as soon as they are free."""
 KEPT_OCTETS = 16 * 1024 * 1024
-"""Free memory in a row that is kept for the next message: asking for it anew is a tenth
-of what a message of 1 MiB costs."""
+"""Free memory in a row that is kept for the next message, by the event loop and by each
+judge: asking for it anew is a tenth of what a message of 1 MiB costs."""
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 WATCH_SECONDS = 1.0
@@ -361,7 +361,7 @@ def undecided(data: SmtpMessageData, error: Exception, addresses: Addresses) -> 
 
 def settle_memory() -> None:
     """Take what is there at the start out of the garbage collector's sight, and have
-    large messages leave nothing behind.
+    large messages leave little behind.
 
     Modules, rules and addons live as long as the process; to look through their half a
     million objects again and again was 5 % of the time of a busy gateway. glibc would

@@ -126,13 +126,13 @@ def _entry(fields: Any) -> Entry:  # noqa: ANN401 - whatever JSON has there
     )
 
 
-def _text(value: Any) -> str:  # noqa: ANN401
+def _text(value: Any) -> str:  # noqa: ANN401 - whatever JSON has there
     if type(value) is not str:
         raise TypeError("not a text")
     return value
 
 
-def _seconds(value: Any) -> float:  # noqa: ANN401
+def _seconds(value: Any) -> float:  # noqa: ANN401 - whatever JSON has there
     if type(value) is not float or not math.isfinite(value) or value < 0:
         raise TypeError("no time")
     return value
