@@ -30,6 +30,7 @@ from tests.judging import (
     octets,
     rules,
 )
+from tests.mime.test_cms import enclosing, mailed
 
 
 TOOL = attachment("tool.exe")
@@ -338,6 +339,27 @@ def test_a_message_that_holds_something_signed_is_not_taken_out_unasked(
 
 def signed_part() -> bytes:
     return signed(TEXT_PART).partition(b"MIME-Version: 1.0\r\n")[2].rstrip()
+
+
+@pytest.mark.parametrize(
+    ("setting", "outcome"), [("deny", Outcome.REJECTED), ("edit", Outcome.MODIFIED)]
+)
+def test_what_s_mime_encloses_is_judged_and_taken_out_with_its_signature(
+    setting: str, outcome: Outcome
+) -> None:
+    asks = 'content_types: [{match: "*", is: macro, action: deny}, ' + f"{ALLOW}]"
+    text = rules(f"on_signed: {setting}", STRIP, asks)
+    said = judge_message(text, mailed(enclosing(mixed(TEXT_PART, TOOL))))
+    assert said.outcome is outcome
+    if outcome is Outcome.MODIFIED:
+        assert base64.b64encode(PAYLOAD) not in octets(said)
+        assert b"application/pkcs7-mime" not in octets(said)
+    fine = judge_message(text, mailed(enclosing(mixed(TEXT_PART, LOGO))))
+    assert fine.outcome is Outcome.RELAYED
+    # What cannot be read is a limit, as long as a rule looks into contents.
+    doubtful = mailed(enclosing(PLAIN)[:80])
+    assert judge_message(text, doubtful).rule == "limit"
+    assert judge_message(rules(STRIP), doubtful).outcome is Outcome.RELAYED
 
 
 def test_what_lies_outside_the_signed_part_may_be_edited() -> None:

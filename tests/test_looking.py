@@ -17,6 +17,7 @@ from smtpguard.looking import MAX_ENTRIES, MAX_OCTETS, Look, Looker, TakesLong
 from smtpguard.mime import parse
 from smtpguard.model.contents import Contents, Entry, Fact, Finding
 from tests.judging import TEXT_PART, attachment, forwarded, lines, mixed
+from tests.mime.test_cms import enclosing, mailed
 
 
 if TYPE_CHECKING:
@@ -132,8 +133,17 @@ def kinds(look: Look) -> list[str]:
     return [finding.kind for finding in look.contents.findings]
 
 
-def test_what_a_signature_encloses_was_not_looked_at() -> None:
+def test_what_a_signature_encloses_is_a_part_and_signed() -> None:
     """RFC 8551 3.5.2: readers show what lies in the signed data as the mail."""
+    found = looks(mailed(enclosing(mixed(TEXT_PART, ZIPPED))), enters=False)
+    assert list(found) == ["1", "1.1.1", "1.1.2"]
+    assert all(Fact.SIGNED in look.facts for look in found.values())
+    assert not any(Fact.LIMIT in look.facts for look in found.values())
+    assert found["1"].types == ("application/pkcs7-mime",)
+    assert found["1.1.2"].types == ("application/zip",)
+
+
+def test_what_a_signature_encloses_and_nobody_can_read_was_not_looked_at() -> None:
     signed = bytes.fromhex("3080 0609 2a864886f70d010702 a080 3080 020101 3100")
     signed += bytes.fromhex("3080 0609 2a864886f70d010701 a080 2480 0402") + b"hi"
     head = lines(

@@ -164,11 +164,42 @@ def test_the_claim_of_a_script_counts_where_nothing_else_is_known() -> None:
         ("application/x-pkcs7-signature", Fact.SIGNED),
         ("multipart/encrypted", Fact.ENCRYPTED),
         ("application/pgp-encrypted", Fact.ENCRYPTED),
-        ("application/pkcs7-mime", Fact.ENCRYPTED),
     ],
 )
 def test_claims_of_signatures_and_encryption_count(claimed: str, fact: Fact) -> None:
     assert detect(b"Version: 1\r\n", (), claimed).facts == {fact}
+
+
+SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
+
+
+@pytest.mark.parametrize(
+    ("names", "claimed"),
+    [
+        ((), "application/pkcs7-mime"),
+        ((), "application/x-pkcs7-mime"),
+        (("smime.P7M",), "application/octet-stream"),
+        (("a.txt", "smime.p7m ."), ""),
+        (("smime.p7z",), "text/plain"),
+    ],
+)  # fmt: skip
+def test_what_claims_to_be_smime_and_is_none_we_know_is_a_limit(
+    names: tuple[str, ...], claimed: str
+) -> None:
+    """Other readers know more of BER and PEM, and show what is in it."""
+    for octets in (
+        b"",
+        b"Version: 1\r\n",
+        bytes.fromhex("3f10800609")
+        + SIGNED_DATA,  # the sequence in the form of high tags
+        bytes.fromhex("30801f0609") + SIGNED_DATA,
+        bytes.fromhex("3080060a") + SIGNED_DATA[:-1] + b"\x82\x02",
+        b"Hello\n-----BEGIN PKCS7-----\nMIAGCSqGSIb3DQEHAqCA\n",
+        b"-----BEGIN SIGNED MESSAGE-----\nMIAGCSqGSIb3DQEHAqCA\n",
+    ):
+        found = detect(octets, names, claimed)
+        assert found.facts == {Fact.ENCRYPTED, Fact.LIMIT}, octets
+        assert [one.kind for one in found.findings] == ["not-inspectable"]
 
 
 def test_the_claim_of_smime_does_not_overrule_what_it_is() -> None:

@@ -44,6 +44,7 @@ from smtpguard.inspection.text import (
     read_text,
 )
 from smtpguard.inspection.zipdirectory import has_end
+from smtpguard.mime import cms
 from smtpguard.model.contents import Contents, Fact, Finding
 
 
@@ -71,7 +72,6 @@ _SIGNED_CLAIMS = frozenset(
         "application/x-pkcs7-signature",
     }
 )
-_CMS_CLAIMS = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 
 
 def detect(
@@ -93,7 +93,7 @@ def detect(
     looks.append(_by_name(names, claimed, is_known=known))
     if not any(look.detected for look in looks):
         looks.append(Contents(_plain_type(octets[:SAMPLE_OCTETS])))
-    looks.append(_by_claim(claimed, looks))
+    looks.append(_by_claim(claimed, names, looks))
     detected = list(dict.fromkeys(look.detected for look in looks if look.detected))
     findings = [finding for look in looks for finding in look.findings]
     if len(detected) > 1:
@@ -173,14 +173,15 @@ def _look_behind(octets: bytes, container: Container) -> Contents:
     return Contents(container.name, frozenset({Fact.ARCHIVE}))
 
 
-def _by_claim(claimed: str, looks: list[Contents]) -> Contents:
+def _by_claim(claimed: str, names: tuple[str, ...], looks: list[Contents]) -> Contents:
     if claimed in _SIGNED_CLAIMS:
         return Contents(facts=frozenset({Fact.SIGNED}))
     if claimed in _ENCRYPTED_CLAIMS:
         return Contents(facts=frozenset({Fact.ENCRYPTED}))
     known = any(look.detected.startswith("application/pkcs7-") for look in looks)
-    if claimed in _CMS_CLAIMS and not known:
-        # A mail reader will try its keys on it, and we cannot say what comes out.
+    if cms.is_claimed(claimed, names) and not known:
+        # A mail reader will try to read it, and we cannot say what comes out.
+        facts = frozenset({Fact.ENCRYPTED, Fact.LIMIT})
         finding = Finding("not-inspectable", "claims to be S/MIME and is none")
-        return Contents(facts=frozenset({Fact.ENCRYPTED}), findings=(finding,))
+        return Contents(facts=facts, findings=(finding,))
     return _NOTHING

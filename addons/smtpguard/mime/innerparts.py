@@ -7,14 +7,17 @@ parser reads what has a structure of its own.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from smtpguard.mime import cms
 from smtpguard.mime.defects import Kind
 from smtpguard.mime.entity import MESSAGE_TYPES, Claims
 from smtpguard.mime.inner import Inner, hidden_parts, inner_contents
 from smtpguard.mime.octets import Octets, Span
 from smtpguard.mime.otherreadings import MAX_OCTETS
 from smtpguard.mime.part import Part
+from smtpguard.mime.transferencoding import decode
 
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ _OTHER_CLAIMS = frozenset(
     }
 )
 """Defects of a header for which somebody could take a text for a multipart."""
+_CMS_HEAD = 4 << 10
 FILE_TYPE = "application/octet-stream"
 """Of a file in text, which claims none."""
 
@@ -108,9 +112,13 @@ class InnerParts:
                 break
             path = f"{entity.path}.{len(entity.children) + len(found) + 1}"
             found.append(self._part(entity, inner, path))
-        if not entity.children and any(map(_MESSAGE_NAME.fullmatch, claims.names)):
-            path = f"{entity.path}.{len(found) + 1}"
-            found += self._message_file(entity, Span(entity.body, end), path)
+        if entity.children:
+            return tuple(found)
+        whole, path = Span(entity.body, end), f"{entity.path}.{len(found) + 1}"
+        if any(map(_MESSAGE_NAME.fullmatch, claims.names)):
+            found += self._message_file(entity, whole, path)
+        elif cms.is_claimed(claims.content_type, claims.names):
+            found += self._signed_content(entity, whole, path)
         return tuple(found)
 
     def _contents(self, entity: OpenEntity, end: int) -> Iterator[Inner]:
@@ -136,6 +144,14 @@ class InnerParts:
             return self._read(
                 octets, log, self._budget, path, depth=depth, boundary=inner.boundary
             )
+        if inner.is_file:
+            return self._file(octets, FILE_TYPE, (inner.name,), path)
+        return self._file(octets, claims.content_type, claims.names, path)
+
+    def _file(
+        self, octets: bytes, content_type: str, names: tuple[str, ...], path: str
+    ) -> Part:
+        """Return a part whose whole content ``octets`` are."""
         self._budget.parts -= 1
         return Part(
             path=path,
@@ -144,10 +160,10 @@ class InnerParts:
             body=Span(0, len(octets)),
             fields=(),
             claims=Claims(
-                content_type=FILE_TYPE if inner.is_file else claims.content_type,
+                content_type=content_type,
                 boundary=None,
                 transfer_encoding="binary",
-                names=(inner.name,) if inner.is_file else claims.names,
+                names=names,
             ),
             children=(),
             decoded_parts=(),
@@ -160,32 +176,57 @@ class InnerParts:
         self, entity: OpenEntity, body: Span, path: str
     ) -> tuple[Part, ...]:
         """Read what is a message by its name: opened, it shows its attachments."""
+        if (content := self._decoded(entity, body)) is None:
+            return ()
+        if not _BEGINS_MESSAGE.match(content):
+            return ()
+        return (self._nested(entity, content, path),)
+
+    def _signed_content(
+        self, entity: OpenEntity, body: Span, path: str
+    ) -> tuple[Part, ...]:
+        """Read what S/MIME signs and encloses: readers show it instead of the leaf."""
+        # What is encrypted, as most is, costs nothing.
+        head = Span(body.start, min(body.end, body.start + _CMS_HEAD))
+        encoding = entity.claims.transfer_encoding
+        if not cms.is_signed(b"".join(decode(encoding, self._buffer, head))):
+            return ()
+        content = self._decoded(entity, body)
+        signed = None if content is None else cms.signed_content(content)
+        if signed is None:
+            return ()
+        if signed.is_entity:
+            part = self._nested(entity, signed.octets, path)
+        else:
+            names = tuple(map(cms.name_within, entity.claims.names))
+            part = self._file(signed.octets, FILE_TYPE, names, path)
+        return (replace(part, is_enclosed=True),)
+
+    def _decoded(self, entity: OpenEntity, body: Span) -> bytes | None:
+        """Return the content of a leaf to be read; None where that is a limit."""
         if entity.depth >= self._limits.depth or self._budget.parts <= 0:
             self._defects.add(Kind.LIMIT_DEPTH, entity.path, entity.body)
-            return ()
+            return None
         encoding = entity.claims.transfer_encoding
         content = self._budget.decode(encoding, self._buffer, body)
         if content is None:
             self._defects.add(Kind.LIMIT_DECODED, entity.path, entity.body)
-            return ()
-        if not _BEGINS_MESSAGE.match(content):
-            return ()
-        log = self._defects.within(entity.body)
-        depth = entity.depth + 1
-        return (self._read(content, log, self._budget, path, depth=depth),)
+        return content
+
+    def _nested(self, entity: OpenEntity, octets: bytes, path: str) -> Part:
+        log, depth = self._defects.within(entity.body), entity.depth + 1
+        return self._read(octets, log, self._budget, path, depth=depth)
 
     def _encoded_message(self, entity: OpenEntity, body: Span) -> tuple[Part, ...]:
         """Read a message that was encoded, although RFC 2045 6.4 forbids it."""
         if _COLON.search(self._buffer, body.start, body.end):
             self._defects.add(Kind.ENCODED_STRUCTURE, entity.path, entity.start)
-        encoding = entity.claims.transfer_encoding
-        content = self._budget.decode(encoding, self._buffer, body)
-        if content is None:
-            self._defects.add(Kind.LIMIT_DECODED, entity.path, entity.body)
-            return ()
-        log = self._defects.within(entity.body)
-        path, depth = f"{entity.path}.1", entity.depth + 1
-        return (self._read(content, log, self._budget, path, depth=depth),)
+        content = self._decoded(entity, body)
+        return (
+            ()
+            if content is None
+            else (self._nested(entity, content, f"{entity.path}.1"),)
+        )
 
 
 def _is_plain_text(entity: OpenEntity, log: DefectLog) -> bool:

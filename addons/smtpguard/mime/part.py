@@ -42,13 +42,21 @@ class Part:
     """The parts of a multipart, or the one message of a message/rfc822."""
     decoded_parts: tuple[Part, ...]
     """What else is in the octets for some reader (``inner``): a message in base64, the
-    content decoded in another way, files in text, hidden parts. They have a ``buffer``
-    of their own, which no edit can reach; ``holder`` can be edited."""
+    content decoded in another way, files in text, hidden parts, what S/MIME signed.
+    They have a ``buffer`` of their own, which no edit can reach; ``holder`` can be
+    edited."""
     delimiters: tuple[Span, ...]
     """Delimiter lines of a multipart, with the line end before each."""
     epilogue: Span | None
     """What follows the close delimiter; None where there is none."""
     buffer: Octets = field(repr=False, compare=False)
+    is_enclosed: bool = False
+    """Its octets lay, signed, in S/MIME (``cms``)."""
+
+    @property
+    def encloses(self) -> bool:
+        """True for S/MIME whose signed content is read as a part below it."""
+        return any(part.is_enclosed for part in self.decoded_parts)
 
     @property
     def content_type(self) -> str:
