@@ -30,11 +30,18 @@ class Prepared:
 
     answer: Contents = field(default_factory=Contents)
     asked: list[tuple[bytes, tuple[str, ...], str, float]] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
 
     def look(
-        self, octets: bytes, names: tuple[str, ...], claimed: str, seconds: float
+        self,
+        octets: bytes,
+        names: tuple[str, ...],
+        claimed: str,
+        seconds: float,
+        most: float,
     ) -> Contents:
         self.asked.append((octets, names, claimed, seconds))
+        self.waits.append(most)
         return self.answer
 
     def stop(self) -> None:
@@ -195,6 +202,7 @@ def test_time_that_others_took_says_nothing_of_a_message() -> None:
     with pytest.raises(InspectorError, match="not looked through in 40 s"):
         looks(mixed(ZIPPED, ZIPPED, ZIPPED), inspector, seconds=inspector.now)
     assert len(inspector.asked) == 2
+    assert inspector.waits == [40.0, 10.0]
 
 
 def test_the_octets_of_a_whole_message_are_bounded() -> None:

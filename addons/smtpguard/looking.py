@@ -63,10 +63,16 @@ class Inspector(Protocol):
     """Who enters archives and other containers."""
 
     def look(
-        self, octets: bytes, names: tuple[str, ...], claimed: str, seconds: float
+        self,
+        octets: bytes,
+        names: tuple[str, ...],
+        claimed: str,
+        seconds: float,
+        most: float,
     ) -> Contents:
         """Say what some octets are and hold, in so many seconds of a processor.
 
+        Answers within ``most`` seconds of the clock.
         Never raises: what could not be looked at is a finding and ``Fact.LIMIT``.
         """
         ...
@@ -192,7 +198,8 @@ class Looker:
             return _not_entered(detect(octets, names, claimed, found), limit)
         assert self._inspector is not None
         began = self._seconds()
-        contents = self._inspector.look(octets, names, claimed, self._left)
+        most = self._until - began
+        contents = self._inspector.look(octets, names, claimed, self._left, most)
         # Of a process that crashed it is not known.
         self._left -= contents.seconds or self._seconds() - began
         for finding in contents.findings:

@@ -176,6 +176,13 @@ def test_who_waits_too_long_is_told(pool: Pool) -> None:
         thread.join()
 
 
+def test_nobody_waits_longer_than_told(pool: Pool) -> None:
+    began = time.monotonic()
+    assert pool.look(b"sleep", (), 30, 1.0) == failed("inspector-stalled")
+    assert time.monotonic() - began < 20
+    assert pool.look(b"1", (), 30, 0.0) == failed("inspector-busy")
+
+
 def test_what_waits_is_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "MAX_WAITING", 0)
     assert pool.look(b"1", (), 30) == failed("inspector-busy")

@@ -6,6 +6,8 @@ isolated process.
 
 from __future__ import annotations
 
+import math
+
 from smtpguard.inspection import detect
 from smtpguard.inspection.containers import containers
 from smtpguard.model.contents import Contents, Fact, Finding
@@ -31,16 +33,18 @@ class Inspector:
         names: tuple[str, ...] = (),
         claimed: str = "",
         seconds: float = SECONDS,
+        most: float = math.inf,
     ) -> Contents:
         """Return what ``octets`` are and hold, in ``seconds`` of a processor.
 
+        It is waited for that as long as it takes, but for ``most`` seconds.
         ``names`` and ``claimed`` (``type/subtype``) are what the message says of them.
         Never raises: what could not be looked at is a finding and ``Fact.LIMIT``.
         """
         found = containers(octets)
         seen = detect(octets, names, claimed, found)
         if found:
-            return joined(seen, self._pool.look(octets, names, seconds))
+            return joined(seen, self._pool.look(octets, names, seconds, most))
         if Fact.ARCHIVE in seen.facts:
             unread = Finding("not-inspectable", seen.detected)
             limit = Contents(facts=frozenset({Fact.LIMIT}), findings=(unread,))

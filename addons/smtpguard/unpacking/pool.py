@@ -8,6 +8,7 @@ finding and ``Fact.LIMIT``, never an exception, and nobody else notices.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
 import signal
@@ -94,13 +95,20 @@ class Pool:
         own = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: (method := own()) and method())
 
-    def look(self, octets: bytes, names: tuple[str, ...], seconds: float) -> Contents:
+    def look(
+        self,
+        octets: bytes,
+        names: tuple[str, ...],
+        seconds: float,
+        most: float = math.inf,
+    ) -> Contents:
         """Return what is in ``octets``, never raising.
 
         ``seconds`` are of a processor. It is waited twice as long for an answer, with
-        waiting for a process that is free, and its start.
+        waiting for a process that is free, and its start; never longer than ``most``.
         """
-        deadline = time.monotonic() + patience(seconds)
+        patient = max(min(patience(seconds), most), 0)
+        deadline = time.monotonic() + patient
         with self._lock:
             if self._stopped.is_set():
                 return _nothing("inspector-stopped")
@@ -109,7 +117,7 @@ class Pool:
             self._waiting += 1
         try:
             # The one used last comes first: where one will do, one is started.
-            child = self._free.get(timeout=max(patience(seconds), 0))
+            child = self._free.get(timeout=patient)
         except queue.Empty:
             return _nothing("inspector-busy")
         finally:
