@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from smtpguard.errors import InspectorError
-from smtpguard.inspection import cms, detect
+from smtpguard.inspection import detect
 from smtpguard.inspection.containers import containers
 from smtpguard.inspection.text import SAMPLE_OCTETS, is_text
 from smtpguard.model.contents import IN_DOUBT, Contents, Fact, Finding
@@ -143,8 +143,7 @@ class Looker:
         signed, outermost = "?", "?"
         found: dict[str, Look] = {}
         for part in message.parts():
-            is_signed = part.content_type == "multipart/signed" or part.encloses
-            if is_signed and not _lies_in(part, signed):
+            if part.content_type == "multipart/signed" and not _lies_in(part, signed):
                 signed = part.path
             if not part.is_leaf and not part.is_message:
                 continue
@@ -175,8 +174,6 @@ class Looker:
             contents = self._contents(octets, part.names, part.content_type)
             if not part.names and part.content_type in _SHOWN:
                 contents = _as_shown(contents, octets, part.content_type)
-            if part.encloses:
-                contents = _as_read(contents)
             if self._enters:
                 is_only_encrypted = "limit" not in why and _is_encrypted(contents)
                 why.update(_doubts_inside(contents, part.path))
@@ -257,13 +254,6 @@ def _as_shown(contents: Contents, octets: bytes, claimed: str) -> Contents:
         return contents
     facts = contents.facts - {Fact.EXECUTABLE}
     return replace(contents, detected=claimed, facts=facts, others=())
-
-
-def _as_read(contents: Contents) -> Contents:
-    """Return what is known of S/MIME that a part below shows the content of."""
-    findings = tuple(one for one in contents.findings if one != cms.UNREAD)
-    unseen = {Fact.LIMIT} if not findings else set()
-    return replace(contents, facts=contents.facts - unseen, findings=findings)
 
 
 def _is_encrypted(contents: Contents) -> bool:

@@ -129,3 +129,11 @@ def test_what_openssl_writes_is_read(
     command += [str(certificate)] if "-encrypt" in options else []
     written = subprocess.run(command, check=True, capture_output=True).stdout
     assert look_at_cms(written) == found
+
+
+def test_content_behind_a_sequence_that_ends_too_early_counts() -> None:
+    certificates = tlv(0xA0, tlv(0x30, b"\x02\x01\x00"))
+    assert look_at_cms(signed(b"", after=certificates)) == DETACHED
+    for tag in (0x04, 0x24):
+        content = tlv(0xA0, tlv(tag, b"content"))
+        assert look_at_cms(signed(b"", after=content)) == SIGNED

@@ -202,6 +202,12 @@ def test_what_claims_to_be_smime_and_is_none_we_know_is_a_limit(
         assert [one.kind for one in found.findings] == ["not-inspectable"]
 
 
+def test_the_claim_of_a_signature_does_not_hide_that_of_smime() -> None:
+    found = detect(b"x", ("smime.p7m",), "application/pkcs7-signature")
+    assert found.facts == {Fact.SIGNED, Fact.ENCRYPTED, Fact.LIMIT}
+    assert Fact.LIMIT in detect(b"x", ("a.p7m:x",), "application/pgp-encrypted").facts
+
+
 def test_the_claim_of_smime_does_not_overrule_what_it_is() -> None:
     compressed = bytes.fromhex("3080060b2a864886f70d0109100109a080")
     found = detect(compressed + bytes(20), (), "application/pkcs7-mime")

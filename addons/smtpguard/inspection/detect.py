@@ -174,14 +174,15 @@ def _look_behind(octets: bytes, container: Container) -> Contents:
 
 
 def _by_claim(claimed: str, names: tuple[str, ...], looks: list[Contents]) -> Contents:
+    facts: set[Fact] = set()
+    findings = []
     if claimed in _SIGNED_CLAIMS:
-        return Contents(facts=frozenset({Fact.SIGNED}))
+        facts.add(Fact.SIGNED)
     if claimed in _ENCRYPTED_CLAIMS:
-        return Contents(facts=frozenset({Fact.ENCRYPTED}))
+        facts.add(Fact.ENCRYPTED)
     known = any(look.detected.startswith("application/pkcs7-") for look in looks)
     if cms.is_claimed(claimed, names) and not known:
         # A mail reader will try to read it, and we cannot say what comes out.
-        facts = frozenset({Fact.ENCRYPTED, Fact.LIMIT})
-        finding = Finding("not-inspectable", "claims to be S/MIME and is none")
-        return Contents(facts=facts, findings=(finding,))
-    return _NOTHING
+        facts |= {Fact.ENCRYPTED, Fact.LIMIT}
+        findings.append(Finding("not-inspectable", "claims to be S/MIME and is none"))
+    return Contents(facts=frozenset(facts), findings=tuple(findings))

@@ -7,7 +7,6 @@ parser reads what has a structure of its own.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from smtpguard.mime import cms
@@ -186,21 +185,27 @@ class InnerParts:
         self, entity: OpenEntity, body: Span, path: str
     ) -> tuple[Part, ...]:
         """Read what S/MIME signs and encloses: readers show it instead of the leaf."""
-        # What is encrypted, as most is, costs nothing.
+        # What is encrypted, as most is, costs nothing. What is not read is told by
+        # who asks what the leaf is.
         head = Span(body.start, min(body.end, body.start + _CMS_HEAD))
-        encoding = entity.claims.transfer_encoding
+        encoding, names = entity.claims.transfer_encoding, entity.claims.names
         if not cms.is_signed(b"".join(decode(encoding, self._buffer, head))):
             return ()
-        content = self._decoded(entity, body)
+        if entity.depth >= self._limits.depth or self._budget.parts <= 1:
+            return ()
+        content = self._budget.decode(encoding, self._buffer, body)
         signed = None if content is None else cms.signed_content(content)
         if signed is None:
             return ()
-        if signed.is_entity:
-            part = self._nested(entity, signed.octets, path)
-        else:
-            names = tuple(map(cms.name_within, entity.claims.names))
-            part = self._file(signed.octets, FILE_TYPE, names, path)
-        return (replace(part, is_enclosed=True),)
+        within = tuple(map(cms.name_within, names))
+        found = []
+        if _BEGINS_MESSAGE.match(signed):
+            found.append(self._nested(entity, signed, path))
+        if not found or any("." in name for name in within if name not in names):
+            # ``invoice.js.p7m``: for some a message, for others a script.
+            path = f"{entity.path}.{int(path.rpartition('.')[2]) + len(found)}"
+            found.append(self._file(signed, FILE_TYPE, within, path))
+        return tuple(found)
 
     def _decoded(self, entity: OpenEntity, body: Span) -> bytes | None:
         """Return the content of a leaf to be read; None where that is a limit."""

@@ -50,13 +50,6 @@ class Part:
     epilogue: Span | None
     """What follows the close delimiter; None where there is none."""
     buffer: Octets = field(repr=False, compare=False)
-    is_enclosed: bool = False
-    """Its octets lay, signed, in S/MIME (``cms``)."""
-
-    @property
-    def encloses(self) -> bool:
-        """True for S/MIME whose signed content is read as a part below it."""
-        return any(part.is_enclosed for part in self.decoded_parts)
 
     @property
     def content_type(self) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from smtpguard.model.contents import Contents, Fact, Finding
 from smtpguard.unpacking.protocol import (
+    GRACE,
     Request,
     patience,
     receive_answer,
@@ -75,7 +76,7 @@ class _Child:
     def cause_of_death(self, seconds: float) -> str:
         """Return what it died of by itself, waiting a little for that; "" if not."""
         try:
-            status = self.process.wait(max(seconds, 0))
+            status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             return ""
         if status >= 0:
@@ -193,7 +194,7 @@ class Pool:
         except ValueError:
             failure = _nothing("inspector-nonsense")
         except (OSError, EOFError):
-            cause = child.cause_of_death(deadline - time.monotonic())
+            cause = child.cause_of_death(max(deadline - time.monotonic(), GRACE))
             kind = "inspector-stopped" if self._stopped.is_set() else _ENDS.get(cause)
             failure = _nothing(kind) if kind else _nothing("inspector-crashed", cause)
         self._bury(child)
