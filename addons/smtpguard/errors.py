@@ -54,6 +54,17 @@ class InspectorError(SmtpGuardError):
     """
 
 
+class ScanError(SmtpGuardError):
+    """A scanner gave no whole, well-formed answer; the text says what it did.
+
+    Raised by ``scanners``, whose ``base.guard`` makes a verdict of it: never clean.
+    """
+
+
+class ScannerUnavailableError(ScanError):
+    """A scanner could not be asked at all: nothing is said of the content."""
+
+
 class RulesError(SmtpGuardError):
     """A rule file does not load; carries every problem that was found.
 
