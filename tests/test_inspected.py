@@ -128,7 +128,7 @@ def test_keys_are_those_of_the_example_in_the_contract_at_every_level() -> None:
     pool = Inspector(1)
     pipeline = replace(make_pipeline(text), inspector=pool)
     session = make_session()
-    said = pipeline.begin(session).examine(session, make_envelope(), mail).disposition
+    said = pipeline.begin(session).judged(session, make_envelope(), mail).disposition
     pool.stop()
     record = inspected(said, mail).to_json(explain=True)
     assert len(record["trace"]) == 1

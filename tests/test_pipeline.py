@@ -102,7 +102,7 @@ def test_only_the_default_reply_gets_a_reference(own: bool) -> None:
         make_pipeline(rules()),
         Watching(answer),  # type: ignore[arg-type]
     )
-    said = judge.examine(make_session(), make_envelope(), PLAIN).disposition
+    said = judge.judged(make_session(), make_envelope(), PLAIN).disposition
     assert str(said.reply) == f"{reply}{'' if own else ' (id 5f3a.2)'}"
 
 
@@ -222,7 +222,7 @@ def test_strip_does_not_touch_what_it_is_not_about_in_an_mmap(
     path.write_bytes(mail)
     judge = make_pipeline(exe("strip")).begin(make_session())
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as m:
-        judged = judge.examine(make_session(), make_envelope(), m)
+        judged = judge.judged(make_session(), make_envelope(), m)
         edited = octets(judged.disposition)
     assert edited == octets(judge_message(exe("strip"), mail))
 
@@ -313,7 +313,7 @@ def test_each_limit_of_the_policy_bounds_the_reading(
         Watching(settings=Settings(limits=limits)),  # type: ignore[arg-type]
     )
     mail = mixed(TEXT_PART, LONG_TOOL)
-    message = judge.examine(make_session(), make_envelope(), mail).message
+    message = judge.judged(make_session(), make_envelope(), mail).message
     assert [str(one.kind) for one in message.defects if one.is_limit] == hit
     assert [part.path for part in message.parts()] == paths
 
@@ -376,7 +376,7 @@ def test_what_cannot_be_carried_out_is_undecided_and_not_allowed(
         make_pipeline(rules()),
         Watching(answer),  # type: ignore[arg-type]
     )
-    said = judge.examine(make_session(), make_envelope(), PLAIN).disposition
+    said = judge.judged(make_session(), make_envelope(), PLAIN).disposition
     assert said.outcome is Outcome.DEFERRED
     assert said.reply is not None
     assert said.reply.code == 451

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from smtpguard.looking import Look
-from smtpguard.mime import parse
+from smtpguard.mime import Message, parse
 from smtpguard.model.contents import Contents, Entry, Fact, Finding
 from smtpguard.model.decision import Action, Decision, TraceStep
+from smtpguard.policy.facts import MessageFacts
 from smtpguard.reporting import (
     MAX_ENTRIES,
     MAX_NAMES,
@@ -14,7 +17,16 @@ from smtpguard.reporting import (
     report,
     trace,
 )
-from tests.judging import TEXT_PART, lines, mixed
+from smtpguard.scanning import Examined
+from tests.judging import (
+    TEXT_PART,
+    lines,
+    make_envelope,
+    make_pipeline,
+    make_session,
+    mixed,
+    rules,
+)
 
 
 MESSAGE = parse(mixed(TEXT_PART, TEXT_PART))
@@ -27,10 +39,18 @@ def look(*entries: Entry, findings: tuple[Finding, ...] = ()) -> Look:
     return Look(7, "ab" * 32, contents, frozenset({Fact.ARCHIVE, Fact.MACRO}), {})
 
 
+def told_of(
+    message: Message, parts: dict[str, Decision], looks: dict[str, Look]
+) -> dict[str, Any]:
+    policy = make_pipeline(rules()).rules.policies[0]
+    facts = MessageFacts(make_session(), make_envelope(), None, 1)
+    return report(Examined(policy, facts, message, looks, parts, (), ()))
+
+
 def test_a_part_tells_what_it_is_and_what_it_holds() -> None:
     entry = Entry("in.zip!a.exe", ("a.exe",), 5, "a/b", frozenset({Fact.MACRO}), "cd")
     looks = {"1.1": look(entry), "1.2": look()}
-    told = report(MESSAGE, {"1.1": ALLOW, "1.2": ALLOW}, looks)
+    told = told_of(MESSAGE, {"1.1": ALLOW, "1.2": ALLOW}, looks)
     container, first, _ = told["parts"]
     assert container["detected"] is None
     assert first["detected"] == "application/zip"
@@ -57,7 +77,7 @@ def test_long_names_keep_both_ends_and_names_are_few() -> None:
     (part,) = [part for part in message.parts() if part.path == "1.1"]
     assert len(part.names) > MAX_NAMES
     entry = Entry(f"in.zip!{long}", (long,), 5)
-    whole = report(message, {}, {"1.1": look(entry)})
+    whole = told_of(message, {}, {"1.1": look(entry)})
     assert whole["findings"] == ["report:names-cut"]
     told = whole["parts"][1]
     assert len(told["names"]) == MAX_NAMES
@@ -72,18 +92,18 @@ def test_long_names_keep_both_ends_and_names_are_few() -> None:
 
 def test_a_finding_of_several_parts_is_told_once() -> None:
     odd = look(findings=(Finding("archive-damaged", "x"), Finding("archive-damaged")))
-    told = report(MESSAGE, {"1.1": ALLOW, "1.2": ALLOW}, {"1.1": odd, "1.2": odd})
+    told = told_of(MESSAGE, {"1.1": ALLOW, "1.2": ALLOW}, {"1.1": odd, "1.2": odd})
     assert told["findings"] == ["content:archive-damaged"]
 
 
 def test_entries_of_a_whole_message_are_bounded_and_this_is_told() -> None:
     many = [Entry(f"{n}", (f"{n}",), 1) for n in range(MAX_ENTRIES - 1)]
     looks = {"1.1": look(*many), "1.2": look(*many)}
-    told = report(MESSAGE, {"1.1": ALLOW, "1.2": ALLOW}, looks)
+    told = told_of(MESSAGE, {"1.1": ALLOW, "1.2": ALLOW}, looks)
     counts = [len(part["entries"]) for part in told["parts"]]
     assert counts == [0, MAX_ENTRIES - 1, 1]
     assert told["findings"] == ["report:entries-cut"]
-    told = report(MESSAGE, {"1.1": ALLOW, "1.2": ALLOW}, {"1.1": looks["1.1"]})
+    told = told_of(MESSAGE, {"1.1": ALLOW, "1.2": ALLOW}, {"1.1": looks["1.1"]})
     assert told["findings"] == []
 
 

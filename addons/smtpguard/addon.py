@@ -14,9 +14,10 @@ import ctypes
 import gc
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from logging import getLogger
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mitmproxy import command, ctx, exceptions
 
@@ -31,6 +32,7 @@ from smtpguard.proxy.registry import network_of
 from smtpguard.proxy.sentinel import Guard, Sentinel
 from smtpguard.proxy.turns import Turns
 from smtpguard.proxy.watch import FileWatch
+from smtpguard.scanning import questions
 
 
 if TYPE_CHECKING:
@@ -39,13 +41,16 @@ if TYPE_CHECKING:
 
     from mitmproxy.addonmanager import Loader
 
+    from smtpguard.mime import Octets
     from smtpguard.model.content import Spool
     from smtpguard.model.disposition import Disposition
+    from smtpguard.model.scan import Questions, Verdicts
     from smtpguard.options import GuardOptions
     from smtpguard.pipeline import Pipeline
     from smtpguard.policy import Policy
     from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
     from smtpguard.proxy.maillog import Addresses
+    from smtpguard.scanning import Examined
 
 
 logger = getLogger(__name__)
@@ -164,8 +169,8 @@ class SmtpGuard:
             # is judged: no longer than for an archive, which ends here.
             if self._executor is not None:
                 self._executor.shutdown(wait=False, cancel_futures=True)
-            if self._pipeline is not None and self._pipeline.inspector is not None:
-                self._pipeline.inspector.stop()
+            if self._pipeline is not None:
+                self._pipeline.stop()
 
     def _on_duty(self) -> None:
         if self._options is not None and self._pipeline is not None:
@@ -203,8 +208,15 @@ class SmtpGuard:
         Raises what a judge raises.
         """
         loop = asyncio.get_running_loop()
-        async with self._turns.turn(network_of(data.session.client[0])):
-            return await loop.run_in_executor(self._executor, _judge, data)
+        network = network_of(data.session.client[0])
+        async with self._turns.turn(network):
+            said = await loop.run_in_executor(self._executor, _judge, data)
+        if not isinstance(said, Asked):
+            return said
+        # No turn is held while others work: a scanner may take its time.
+        verdicts = await said.verdicts()
+        async with self._turns.turn(network):
+            return await loop.run_in_executor(self._executor, said.dispose, verdicts)
 
     def _judge_at_once(self, data: SmtpMessageData) -> bool:
         """Judge a message now, False where that may take long. Never raises."""
@@ -330,11 +342,39 @@ def _ciphers() -> str:
     return getattr(ctx.options, "ciphers_client", None) or ""
 
 
-def _judge(data: SmtpMessageData) -> Disposition | None:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A message that scanners are asked about."""
+
+    judge: TransactionJudge
+    examined: Examined
+    questions: Questions
+
+    async def verdicts(self) -> Verdicts:
+        """Return their answers; within ``stations.SCAN_SECONDS``."""
+        scanners = self.judge.pipeline.scanners
+        if scanners is None:
+            return {}
+        return await asyncio.wrap_future(scanners.ask(self.questions))
+
+    def dispose(self, verdicts: Verdicts) -> Disposition:
+        """Judge on, beside the loop."""
+        return self.judge.dispose(self.examined, self.questions, verdicts)
+
+
+def _judge(data: SmtpMessageData) -> Disposition | Asked | None:
     """Judge a message beside the loop, None where nobody waits for it any more."""
     if data.transaction.ended:
         return None
-    return data.transaction.judge.message(data.session, data.envelope, data.content)
+    judge = data.transaction.judge
+    if not isinstance(judge, TransactionJudge):
+        return judge.message(data.session, data.envelope, data.content)
+    octets = cast("Octets", data.content.view())
+    examined = judge.examine(data.session, data.envelope, octets)
+    asked = questions(examined)
+    if asked:
+        return Asked(judge, examined, asked)
+    return judge.dispose(examined, asked, {})
 
 
 def _is_quick(content: Spool) -> bool:

@@ -176,6 +176,7 @@ class Editor:
                 reason=_reason(decision),
                 type=part.content_type,
                 filename=part.names[0] if part.names else "",
+                virus=decision.virus,
                 action=str(decision.action),
                 recovery=decision.action is Action.LOCK,
                 id=self.identifier,

@@ -65,6 +65,14 @@ class ScannerUnavailableError(ScanError):
     """A scanner could not be asked at all: nothing is said of the content."""
 
 
+class ScannerDiedError(ScanError):
+    """A scanner took a content and ended without an answer; the content may be why."""
+
+
+class ScannerTimeoutError(ScanError):
+    """A scanner did not answer in time."""
+
+
 class RulesError(SmtpGuardError):
     """A rule file does not load; carries every problem that was found.
 

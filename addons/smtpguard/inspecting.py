@@ -131,7 +131,7 @@ class Inspector:
         if octets is None:
             reply = refusal or replies.MESSAGE_TOO_LARGE
             return Disposition(Outcome.REJECTED, reply, trace=steps)
-        judged = self._judge.examine(self._session, envelope, octets)
+        judged = self._judge.judged(self._session, envelope, octets)
         said = replace(judged.disposition, trace=(*steps, *judged.disposition.trace))
         received = sum(field.is_named("received") for field in judged.message.fields)
         if received > self._policy.settings.limits.received_fields:

@@ -24,6 +24,7 @@ from smtpguard.unpacking import Inspector
 
 if TYPE_CHECKING:
     from smtpguard.policy import Ruleset
+    from smtpguard.scanning import Scanners
 
 
 SPOOL_OCTETS = 1024 * 1024
@@ -58,14 +59,32 @@ def load_pipeline(
     are the processes that enter archives; none is started before it is needed.
     """
     old = previous.rules if previous is not None else None
+    rules = policy.load(path, read_file, previous=old)
     return Pipeline(
-        policy.load(path, read_file, previous=old),
+        rules,
         local_time,
         own_name,
         Inspector() if previous is None else previous.inspector,
         seconds=time.monotonic,
         spool=_spool,
+        scanners=_scanners(rules, previous),
     )
+
+
+def _scanners(rules: Ruleset, previous: Pipeline | None) -> Scanners | None:
+    """Return who asks the scanners of these rules; None where they name none.
+
+    A reload keeps what is known of scanners that are as they were.
+    """
+    if not rules.scanners:
+        return None
+    # Here, since whoever names no scanner does without the libraries.
+    from smtpguard.scanners.stations import Stations  # noqa: PLC0415
+
+    known = previous.scanners if previous else None
+    stations = known if isinstance(known, Stations) else Stations()
+    stations.keep(frozenset(rules.scanners))
+    return stations
 
 
 def _spool() -> BinaryIO:

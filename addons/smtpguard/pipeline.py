@@ -27,7 +27,7 @@ from smtpguard.editing import (
     settled,
 )
 from smtpguard.locking.container import is_container
-from smtpguard.looking import Looker, doubts
+from smtpguard.looking import Looker, TakesLong, doubts
 from smtpguard.mime import (
     Edit,
     Limits,
@@ -37,12 +37,14 @@ from smtpguard.mime import (
     prepend_field,
     remove_field,
 )
-from smtpguard.model.decision import Action, Decision, TraceStep, most_severe
+from smtpguard.model.decision import Action, Decision
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.policy.actions import EDITING
 from smtpguard.policy.facts import FieldFacts, MessageFacts, PartFacts
 from smtpguard.receivedfield import received_value
 from smtpguard.reporting import report, trace
+from smtpguard.scanning import Examined, answered, questions
+from smtpguard.tagging import tagged, verdict_fields
 from smtpguard.wire import replies
 
 
@@ -57,10 +59,12 @@ if TYPE_CHECKING:
     from smtpguard.model.envelope import Envelope
     from smtpguard.model.mailbox import Path
     from smtpguard.model.reply import Reply
+    from smtpguard.model.scan import Questions, Verdicts
     from smtpguard.model.session import SessionFacts
     from smtpguard.model.settings import Refusal, Settings, TrustedClient
     from smtpguard.policy import Policy, Ruleset
     from smtpguard.policy.policies import RecipientClass
+    from smtpguard.scanning import Scanners
 
 
 PASSED = frozenset({Outcome.RELAYED, Outcome.MODIFIED})
@@ -87,6 +91,8 @@ class Pipeline:
     """Returns an empty file, for parts that are encrypted."""
     ask: Ask | None = None
     """Who asks the DNS; None: signatures are not verified before an edit."""
+    scanners: Scanners | None = None
+    """Who asks scanners; None: nobody can, which the rules have an action for."""
 
     def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
         """Say whether this peer must tell us the real client's address."""
@@ -100,6 +106,18 @@ class Pipeline:
         """Judge the name the client greets with."""
         return self.rules.choose(session).helo(session, self.clock())
 
+    def ask_scanners(self, asked: Questions) -> Verdicts:
+        """Return the answers of scanners, waiting for them; of those that exist."""
+        if not asked or self.scanners is None:
+            return {}
+        return self.scanners.ask(asked).result()
+
+    def stop(self) -> None:
+        """Look into nothing and ask nobody any more."""
+        for one in (self.inspector, self.scanners):
+            if one is not None:
+                one.stop()
+
     def begin(self, session: SessionFacts) -> TransactionJudge:
         """Begin a transaction under the rules of the moment."""
         return TransactionJudge(self, self.rules.choose(session))
@@ -109,41 +127,14 @@ class Pipeline:
 class Judged:
     """A message, what is to be changed in it, and what is to become of it."""
 
-    message: Message
+    said: Examined
     edits: tuple[Edit, ...]
     disposition: Disposition
 
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What the rules say to a message, in pieces."""
-
-    message: Message
-    looks: Mapping[str, Look]
-    parts: dict[str, Decision]
-    fields: list[tuple[Field, Decision]]
-    doubts: tuple[Decision, ...]
-    """About containers, which are no parts by themselves."""
-
-    def worst(self) -> Decision:
-        """Return what counts for the whole message."""
-        fields = (decision for _, decision in self.fields)
-        return most_severe((*self.doubts, *self.parts.values(), *fields))
-
-    def removed(self) -> list[Field]:
-        """Return the header fields that are to go, if the message goes on."""
-        return [one for one, said in self.fields if said.action is Action.STRIP]
-
-    def steps(self, worst: Decision) -> list[TraceStep]:
-        """Return the steps that are about no part; of a header field that passes only
-        the one that decided. ``worst`` may be a refusal to edit."""
-        told = [step for decision in self.doubts for step in decision.trace]
-        for _, decision in self.fields:
-            passes = decision.action is Action.ALLOW
-            told += decision.trace[-1:] if passes else decision.trace
-        if worst.rule.startswith("on_"):
-            told += worst.trace
-        return told
+    @property
+    def message(self) -> Message:
+        """The message as it came."""
+        return self.said.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +176,28 @@ class TransactionJudge:
         """Judge a whole message; the edits are planned, nothing is copied.
 
         Raises what ``examine`` raises, and ``TakesLong`` where that is asked for and
-        the DNS would have to be asked.
+        the DNS or a scanner would have to be asked. Waits for scanners: whoever has
+        others to serve calls ``examine`` and ``dispose``.
         """
         buffer = cast("Octets", content.view())
-        judged = self.examine(session, envelope, buffer, at_once=at_once)
-        if judged.disposition.outcome in PASSED:
-            return self._with_own_fields(session, envelope, judged, at_once=at_once)
-        return judged.disposition
+        examined = self.examine(session, envelope, buffer, at_once=at_once)
+        asked = questions(examined)
+        if asked and at_once:
+            raise TakesLong
+        verdicts = self.pipeline.ask_scanners(asked)
+        return self.dispose(examined, asked, verdicts, at_once=at_once)
+
+    def judged(
+        self, session: SessionFacts, envelope: Envelope | None, buffer: Octets
+    ) -> Judged:
+        """Judge a message; ``envelope`` None where only a file is inspected.
+
+        No field of ours is added: that belongs to a relayed message. Raises what
+        ``examine`` raises, and waits for scanners.
+        """
+        examined = self.examine(session, envelope, buffer)
+        asked = questions(examined)
+        return self._judged(examined, asked, self.pipeline.ask_scanners(asked))
 
     def examine(
         self,
@@ -200,12 +206,11 @@ class TransactionJudge:
         buffer: Octets,
         *,
         at_once: bool = False,
-    ) -> Judged:
-        """Judge a message; ``envelope`` None where only a file is inspected.
+    ) -> Examined:
+        """Read a message, look into it and ask the rules; nobody scans it yet.
 
-        No field of ours is added: that belongs to a relayed message. Raises
-        ``TakesLong`` where that is asked for and an archive would have to be entered,
-        and ``InspectorError`` where nobody can look into one just now.
+        Raises ``TakesLong`` where that is asked for and an archive would have to be
+        entered, and ``InspectorError`` where nobody can look into one just now.
         """
         policy = self.policy
         message = parse(buffer, self._limits())
@@ -223,9 +228,29 @@ class TransactionJudge:
         parts = {one.path: settled(one, policy.part(one, facts)) for one in asked}
         fields = self._fields(message, facts)
         doubtful = _doubtful(message, policy, looks)
-        said = _Said(message, looks, parts, fields, doubtful)
-        identifier = (envelope.id if envelope else "") or session.id
-        edits, worst = self._edits(said, envelope, identifier)
+        return Examined(policy, facts, message, looks, parts, fields, doubtful)
+
+    def dispose(
+        self,
+        examined: Examined,
+        asked: Questions,
+        verdicts: Verdicts,
+        *,
+        at_once: bool = False,
+    ) -> Disposition:
+        """Return what is to become of a message, after the answers to ``asked``."""
+        judged = self._judged(examined, asked, verdicts)
+        if judged.disposition.outcome in PASSED:
+            return self._with_own_fields(judged, at_once=at_once)
+        return judged.disposition
+
+    def _judged(
+        self, examined: Examined, asked: Questions, verdicts: Verdicts
+    ) -> Judged:
+        said = answered(examined, asked, verdicts)
+        facts, message = said.facts, said.message
+        identifier = (facts.envelope.id if facts.envelope else "") or facts.session.id
+        edits, worst = self._edits(said, identifier)
         outcome, reply = _outcome(worst, edits, identifier)
         is_edited = outcome is Outcome.MODIFIED
         removed = (field.name for field in said.removed() if is_edited)
@@ -236,11 +261,11 @@ class TransactionJudge:
             worst.rule,
             worst.action,
             worst.reason,
-            tuple(trace(said.steps(worst), parts, worst)),
-            report(message, parts, looks),
+            tuple(trace(said.steps(worst), said.parts, worst)),
+            report(said),
             tuple(dict.fromkeys(removed)),
         )
-        return Judged(message, edits, disposition)
+        return Judged(said, edits, disposition)
 
     def _limits(self) -> Limits:
         limits = self.policy.settings.limits
@@ -251,15 +276,15 @@ class TransactionJudge:
         )
 
     def _edits(
-        self, said: _Said, envelope: Envelope | None, identifier: str
+        self, said: Examined, identifier: str
     ) -> tuple[tuple[Edit, ...], Decision]:
         """Plan the edits, if it comes to that; return what counts in the end."""
         worst, message = said.worst(), said.message
         if worst.action.severity < Action.STRIP.severity:
             return (), worst
         fields = [remove_field(message, field) for field in said.removed()]
-        rewritten, asked = rewritten_fields(message, envelope)
-        fields += rewritten
+        rewritten, asked = rewritten_fields(message, said.facts.envelope)
+        fields += [*rewritten, *tagged(said)]
         pipeline, handling = self.pipeline, self.policy.handling
         ours = forged_fields(message) if handling.own_fields else []
         if worst.action not in EDITING and not fields and not ours:
@@ -297,20 +322,15 @@ class TransactionJudge:
             return replace(said, action=Action.ALLOW, reason=reason)
         return said
 
-    def _with_own_fields(
-        self,
-        session: SessionFacts,
-        envelope: Envelope,
-        judged: Judged,
-        *,
-        at_once: bool,
-    ) -> Disposition:
+    def _with_own_fields(self, judged: Judged, *, at_once: bool) -> Disposition:
         """Add our fields (RFC 5321 4.4); the outcome stays what it was.
 
         Raises ``TakesLong`` where ``at_once`` and the DNS would have to be asked.
         """
         edits: list[Edit] = []
         said, message, pipeline = judged.disposition, judged.message, self.pipeline
+        session, envelope = judged.said.facts.session, judged.said.facts.envelope
+        assert envelope is not None
         if self.policy.settings.received:
             own_name, now = pipeline.own_name, pipeline.clock()
             value = received_value(session, envelope, own_name, now)
@@ -318,7 +338,8 @@ class TransactionJudge:
         if self.policy.handling.own_fields:
             action = str(said.action or Action.ALLOW)
             action += f" ({said.rule})" if said.rule else ""
-            edits += own_fields(message, envelope.id, {"Action": action})
+            told = {"Action": action, **verdict_fields(judged.said)}
+            edits += own_fields(message, envelope.id, told)
         edits += judged.edits
         if not any(edit.span or edit.part for edit in edits):
             return replace(said, content=apply(message, edits)) if edits else said
@@ -377,7 +398,7 @@ def _outcome(
             return Outcome.DISCARDED, replies.OK
         case Action.DROP:
             return Outcome.DROPPED, None
-        case Action.STRIP | Action.LOCK if edits:
+        case Action.STRIP | Action.LOCK | Action.TAG if edits:
             return Outcome.MODIFIED, None
         case Action.ALLOW | Action.REWRITE:
             return (Outcome.MODIFIED if edits else Outcome.RELAYED), None

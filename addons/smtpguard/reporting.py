@@ -6,15 +6,19 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from smtpguard.mime import outline, outline_defects
+from smtpguard.model.verdict import VerdictKind
+from smtpguard.policy.spam import CLEAN
+from smtpguard.scanning import SPAM
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from smtpguard.looking import Look
-    from smtpguard.mime import Message
     from smtpguard.model.contents import Entry
     from smtpguard.model.decision import Decision, TraceStep
+    from smtpguard.model.verdict import Verdict
+    from smtpguard.scanning import Examined
 
 
 MAX_TRACE = 2000
@@ -23,6 +27,8 @@ hundred times as many in every record. The part that decided is always in it."""
 MAX_ENTRIES = 500
 """Entries of archives in a message's report; more are a finding. Those that decided are
 named in the trace."""
+MAX_SYMBOLS = 50
+"""Of a spam engine, in a report."""
 MAX_NAMES = 10
 """Names of one part in a report; any number can be given to it, rules see them all."""
 MAX_TEXT = 255
@@ -43,13 +49,9 @@ def trace(
     yield from islice(of_parts, MAX_TRACE - len(steps))
 
 
-def report(
-    message: Message, decisions: Mapping[str, Decision], looks: Mapping[str, Look]
-) -> dict[str, Any]:
-    """Return ``ambiguous`` to ``findings`` of contract 10.
-
-    Nothing is scanned yet: ``verdicts`` is empty.
-    """
+def report(said: Examined) -> dict[str, Any]:
+    """Return ``ambiguous`` to ``spam`` of contract 10."""
+    message, decisions, looks = said.message, said.parts, said.looks
     measured = {path: (look.size, look.sha256) for path, look in looks.items()}
     left = MAX_ENTRIES
     parts: list[dict[str, Any]] = []
@@ -57,7 +59,8 @@ def report(
     for part in outline(message, measured):
         look = looks.get(part["path"])
         entries = look.contents.entries if look else ()
-        parts.append(_part(part, decisions.get(part["path"]), look, left))
+        verdicts = said.verdicts.get(part["path"], ())
+        parts.append(_part(part, decisions.get(part["path"]), look, left, verdicts))
         if len(part["names"]) > MAX_NAMES:
             findings["report:names-cut"] = None
         if len(entries) > left:
@@ -65,16 +68,47 @@ def report(
         left = max(0, left - len(entries))
         for finding in look.contents.findings if look else ():
             findings[f"content:{finding.kind}"] = None
+    findings.update(dict.fromkeys(_found(said)))
     return {
         "ambiguous": any(defect.is_ambiguity for defect in message.defects),
         "defects": outline_defects(message),
         "parts": parts,
         "findings": list(findings),
+        "spam": _spam(said),
+    }
+
+
+def _found(said: Examined) -> Iterator[str]:
+    """Yield what scanners found, and where one did not answer; each once."""
+    for verdicts in said.verdicts.values():
+        for one in verdicts:
+            if one.kind not in (VerdictKind.CLEAN, VerdictKind.SCORED):
+                words = f"{one.scanner or 'scanner'}:{one.kind}"
+                yield f"{words}:{one.name}" if one.name else words
+
+
+def _spam(said: Examined) -> dict[str, Any]:
+    """Return the score of a message; None for one that was not scored."""
+    verdicts = said.verdicts.get(SPAM, ())
+    if not verdicts or verdicts[-1].score is None or said.policy.spam is None:
+        return {"score": None, "category": None}
+    last = verdicts[-1]
+    category = said.policy.spam.category(verdicts[-1].score)
+    return {
+        "score": last.score,
+        "category": category.name if category else CLEAN,
+        "scanner": last.scanner,
+        "said": last.said,
+        "symbols": {one.name: one.score for one in last.symbols[:MAX_SYMBOLS]},
     }
 
 
 def _part(
-    part: dict[str, Any], decision: Decision | None, look: Look | None, entries: int
+    part: dict[str, Any],
+    decision: Decision | None,
+    look: Look | None,
+    entries: int,
+    verdicts: Sequence[Verdict],
 ) -> dict[str, Any]:
     contents = look.contents if look else None
     found = contents.entries if contents else ()
@@ -87,9 +121,18 @@ def _part(
         "sha256": part["sha256"],
         "facts": sorted(look.facts) if look else [],
         "entries": [_entry(entry) for entry in found[:entries]],
-        "verdicts": [],
+        "verdicts": [_verdict(one) for one in verdicts],
         "rule": decision.rule if decision else "",
         "action": str(decision.action) if decision else "",
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "scanner": verdict.scanner,
+        "kind": str(verdict.kind),
+        "name": verdict.name,
+        "reason": verdict.reason,
     }
 
 

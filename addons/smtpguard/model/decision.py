@@ -90,6 +90,10 @@ class Decision:
     """The rule's own deny message for strip and lock; "" for the policy's."""
     name: str = ""
     """What the administrator calls the rule; "" where it has no name."""
+    scans: bool = False
+    """Of a part: whether some rule has it scanned, whatever else is done to it."""
+    virus: str = ""
+    """What the scanner found, or how its scan ended; "" where none was asked."""
 
 
 def most_severe(decisions: Iterable[Decision]) -> Decision:

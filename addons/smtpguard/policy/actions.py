@@ -20,6 +20,7 @@ _ADDRESSES = (
 )
 _PARTS = (
     Action.ALLOW,
+    Action.SCAN,
     Action.DENY,
     Action.TEMPFAIL,
     Action.STRIP,
@@ -27,9 +28,8 @@ _PARTS = (
     Action.DISCARD,
     Action.DROP,
 )
-_FIELDS = tuple(action for action in _PARTS if action is not Action.LOCK)
-_PARTS_LATER = ("scan", "quarantine", "block", "add_header", "bcc", "notify")
-_FIELDS_LATER = tuple(word for word in _PARTS_LATER if word != "scan")
+_FIELDS = tuple(one for one in _PARTS if one not in (Action.LOCK, Action.SCAN))
+_PARTS_LATER = ("quarantine", "block", "add_header", "bcc", "notify")
 _CONNECTION = ("source", "helo", "authenticated", "tls")
 _MESSAGE = (*_CONNECTION, "from", "to", "header_from", "size", "time")
 
@@ -98,7 +98,7 @@ LISTS = (
         "Rules on each header field of the message.",
         "field",
         _FIELDS,
-        _FIELDS_LATER,
+        _PARTS_LATER,
         _MESSAGE,
     ),
     ListSpec(

@@ -9,8 +9,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from smtpguard.model.decision import Action
 from smtpguard.model.settings import TrustedClient
 from smtpguard.policy.actions import LISTS
+from smtpguard.policy.antivirus import ANTIVIRUS, read_antivirus
 from smtpguard.policy.dnsreader import DNS, DnsSettings, read_dns
 from smtpguard.policy.handling import HANDLING, read_handling
 from smtpguard.policy.kinds import (
@@ -30,11 +32,14 @@ from smtpguard.policy.policies import Policy
 from smtpguard.policy.problems import Mark, shown
 from smtpguard.policy.rulereader import RuleReader, named
 from smtpguard.policy.ruleset import TrustedClients
+from smtpguard.policy.scannersreader import SCHEMA as SCANNERS_SCHEMA
+from smtpguard.policy.scannersreader import read_scanners
 from smtpguard.policy.selector import SELECTOR
 from smtpguard.policy.sessionreader import etrn_mark
 from smtpguard.policy.settingsreader import SETTINGS, read_settings
 from smtpguard.policy.shapes import Fields, Key, Shape, later, shaped
 from smtpguard.policy.sources import Sources, beside
+from smtpguard.policy.spam import SPAM, read_spam
 from smtpguard.policy.yamlsource import Node, Sequence, compose
 
 
@@ -74,10 +79,12 @@ RULE_LISTS: dict[str, Key[Any]] = {
     spec.name: Key(spec.name, RuleReader.of(spec).kind(), spec.doc, spec.required)
     for spec in LISTS
 }
+_LIST_FIELDS = {"helo": "helo_rules"}
+"""Of ``Policy``, where they are called otherwise."""
 POLICY = Shape(
-    (_NAME, _WHEN, *SETTINGS, *RULE_LISTS.values(), *HANDLING),
+    (_NAME, _WHEN, *SETTINGS, *RULE_LISTS.values(), *HANDLING, ANTIVIRUS, SPAM),
     later(
-        *("antivirus", "spam", "quarantine", "notify", "bcc", "add_header", "block"),
+        *("quarantine", "notify", "bcc", "add_header", "block"),
         *("auth", "record", "delivery", "scanners", "spf", "dkim", "dmarc"),
     ),
     nested="fresh",
@@ -115,6 +122,7 @@ _DOMAINS = Key(
     "Our own domains; @own in patterns.",
 )
 _LISTS = Key("lists", _raw(LISTS_SCHEMA), "Named lists; @name in patterns.")
+_SCANNERS = Key("scanners", _raw(SCANNERS_SCHEMA), "Who scans, by names of yours.")
 _TRUSTED = Key(
     "trusted_clients",
     list_of(shaped(Shape((_NETWORKS, _PROTOCOL)))),
@@ -134,11 +142,11 @@ _POLICIES = Key(
     required=True,
 )
 _LATER = later(
-    *("scanners", "quarantine", "block", "delivery", "log", "record", "notify"),
+    *("quarantine", "block", "delivery", "log", "record", "notify"),
     *("alarm", "page", "metrics", "spf", "dkim", "dmarc"),
 )
 ROOT = Shape(
-    (_VERSION, _INCLUDE, _DOMAINS, _LISTS, _TRUSTED, DNS, _POLICIES),
+    (_VERSION, _INCLUDE, _DOMAINS, _LISTS, _SCANNERS, _TRUSTED, DNS, _POLICIES),
     _LATER,
     nested="fresh",
 )
@@ -146,7 +154,7 @@ _MAIN_ONLY = ("belongs into the main file", "key-not-allowed-here")
 _NOT_INCLUDED = ("include", "domains", "trusted_clients", "dns")
 _INCLUDED_POLICIES = Key("policies", _POLICIES.kind, _POLICIES.doc)
 INCLUDED = Shape(
-    (_VERSION, _LISTS, _INCLUDED_POLICIES),
+    (_VERSION, _LISTS, _SCANNERS, _INCLUDED_POLICIES),
     {
         **_LATER,
         **dict.fromkeys(_NOT_INCLUDED, _MAIN_ONLY),
@@ -179,6 +187,8 @@ def read_document(name: str, context: Context, reader: ListReader) -> Document |
     for file, fields, _ in files:
         if (node := fields.get(_LISTS)) is not None:
             reader.read(node, file, context)
+        if (node := fields.get(_SCANNERS)) is not None:
+            read_scanners(node, file, context)
     trusted = [_trusted(one) for one in root.get(_TRUSTED, ())]
     policies = _Policies(context, has_trusted=_TRUSTED in root)
     for _, fields, key in files:
@@ -266,9 +276,16 @@ class _Policies:
         if etrn and not self._has_trusted:
             text = 'session.esmtp.etrn: allow needs "trusted_clients"'
             self._context.error(etrn, text, "missing-key")
+        antivirus = read_antivirus(fields.get(ANTIVIRUS))
+        spam = read_spam(fields.get(SPAM), self._context.at(where))
+        if antivirus is None and ANTIVIRUS not in fields:
+            self._refuse_scans(fields, self._context.at(where))
         if self._context.sink.errors > before:
             return
-        lists = [fields.get(key, ()) for key in RULE_LISTS.values()]
+        lists = {
+            _LIST_FIELDS.get(name, name): fields.get(key, ())
+            for name, key in RULE_LISTS.items()
+        }
         policy = Policy(
             name,
             fields.mark,
@@ -276,9 +293,21 @@ class _Policies:
             self._context.lists.domains,
             fields.get(_WHEN),
             read_handling(fields),
-            *lists,
+            antivirus=antivirus,
+            spam=spam,
+            **lists,
         )
         self.found.append(policy)
+
+    @staticmethod
+    def _refuse_scans(fields: Fields, context: Context) -> None:
+        """Note a rule that has parts scanned where nobody scans."""
+        for name in ("content_types", "filenames"):
+            for rule in fields.get(RULE_LISTS[name], ()):
+                if rule.action is Action.SCAN:
+                    text = f'{rule.id}: scan needs "antivirus" in this policy'
+                    context.error(rule.mark, text, "missing-key")
+                    return
 
     def check(self) -> None:
         """Note what the policies lack as a whole."""

@@ -6,19 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
 from smtpguard.model.decision import Action
-from smtpguard.policy.actions import REPLYING
+from smtpguard.policy.endings import Ending, ending_kind
 from smtpguard.policy.kinds import Context, Kind, choice, scalar
 from smtpguard.policy.notices import DENY_MESSAGE, deny_text
-from smtpguard.policy.replies import REPLY, describe, parse_reply
 from smtpguard.policy.shapes import Key, Shape, shaped
-from smtpguard.policy.yamlsource import Scalar
 
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from smtpguard.model.contents import Doubt
-    from smtpguard.model.reply import Reply
     from smtpguard.policy.shapes import Fields
     from smtpguard.policy.yamlsource import Node
 
@@ -33,15 +30,6 @@ _ACTIONS = (
     Action.DISCARD,
     Action.DROP,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What becomes of a message with a finding."""
-
-    action: Action
-    reply: Reply | None = None
-    """None: the default of the action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,42 +49,7 @@ class Handling:
     """Whether ``X-SmtpGuard-*`` fields are added, and forged ones removed."""
 
 
-_ACTION = Key(
-    "action",
-    choice(*(str(action) for action in _ACTIONS), later=("quarantine", "block")),
-    "What becomes of the message.",
-    required=True,
-)
-_REPLY_KEY = Key("reply", REPLY, "What is answered, for deny and tempfail.")
-_ENDING = Shape((_ACTION, _REPLY_KEY))
-
-
-def _read_ending(node: Node, context: Context) -> Ending | None:
-    if isinstance(node, Scalar):
-        word = _ACTION.kind.read(node, context)
-        return None if word is None else Ending(Action(word))
-    fields = _ENDING.read(node, context)
-    word = None if fields is None else fields.get(_ACTION)
-    if fields is None or word is None:
-        return None
-    action, text = Action(word), fields.get(_REPLY_KEY)
-    if text is None:
-        return Ending(action)
-    mark = fields.mark_of(_REPLY_KEY)
-    if action not in REPLYING:
-        words = f"a reply belongs to deny and tempfail, not to {action}"
-        context.error(mark, words, "key-not-allowed-here")
-        return None
-    try:
-        return Ending(action, parse_reply(text, action))
-    except ValueError as error:
-        context.error(mark, describe(text, error), "bad-reply")
-        return None
-
-
-_ENDING_KIND: Kind[Ending] = Kind(
-    _read_ending, {"anyOf": [_ACTION.kind.schema, _ENDING.schema()]}
-)
+_ENDING_KIND = ending_kind(_ACTIONS, ("quarantine", "block"))
 _ENDINGS = {
     "ambiguous": Key(
         "ambiguous", _ENDING_KIND, "Where two readers could see different things."

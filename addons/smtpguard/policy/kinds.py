@@ -7,7 +7,7 @@ never raises: it notes a problem at the value's place and returns None.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from smtpguard.policy.problems import did_you_mean, listed, shown
@@ -18,6 +18,7 @@ from smtpguard.wire.domain import normalise_domain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from smtpguard.model.scannerspec import ScannerSpec
     from smtpguard.policy.lists import Lists
     from smtpguard.policy.problems import Mark, Sink
     from smtpguard.policy.yamlsource import Node
@@ -40,6 +41,8 @@ class Context:
     lists: Lists
     where: str = ""
     """How the place is named in front of a problem: ``rcpt_to:3``."""
+    scanners: dict[str, ScannerSpec] = field(default_factory=dict)
+    """By name; filled before the policies are read."""
 
     def at(self, where: str) -> Context:
         """Return the same context one place further."""
@@ -164,6 +167,24 @@ def integer(low: int, high: int) -> Kind[int]:
         return None
 
     return Kind(read, {"type": "integer", "minimum": low, "maximum": high})
+
+
+def number(low: float, high: float) -> Kind[float]:
+    """Return the kind of numbers from ``low`` to ``high``: ``5``, ``-0.5``."""
+
+    def read(node: Node, context: Context) -> float | None:
+        found = scalar(node, context, "a number")
+        if found is None:
+            return None
+        if re.fullmatch(r"-?[0-9]{1,15}(?:\.[0-9]{1,6})?", found.text):
+            value = float(found.text)
+            if low <= value <= high:
+                return value
+        text = f"{shown(found.text)} is not a number from {low:g} to {high:g}"
+        context.error(found.mark, text, "bad-value")
+        return None
+
+    return Kind(read, {"type": "number", "minimum": low, "maximum": high})
 
 
 def size(low: int, high: int) -> Kind[int]:

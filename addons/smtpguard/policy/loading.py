@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smtpguard.model.problem import Problem
+    from smtpguard.model.scannerspec import ScannerSpec
+    from smtpguard.policy.policies import Policy
 
 
 def load(
@@ -49,6 +51,13 @@ def check(name: str, read: Callable[[str], str]) -> tuple[Problem, ...]:
     return _load(name, read, None)[1]
 
 
+def _asked(policies: tuple[Policy, ...]) -> tuple[ScannerSpec, ...]:
+    """Return the scanners that these policies ask, each once."""
+    tables = [table for one in policies for table in (one.antivirus, one.spam)]
+    specs = (spec for table in tables if table for spec in table.scanners)
+    return tuple(dict.fromkeys(specs))
+
+
 def _load(
     name: str, read: Callable[[str], str], previous: Ruleset | None
 ) -> tuple[Ruleset | None, tuple[Problem, ...]]:
@@ -72,6 +81,7 @@ def _load(
         tuple(sources.files),
         tuple(one for one in lists.sources.values() if one.from_file),
         document.dns,
+        _asked(document.policies),
     )
     review(ruleset, lists, sink)
     return replace(ruleset, warnings=sink.problems), sink.problems

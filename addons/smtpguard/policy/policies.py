@@ -14,10 +14,11 @@ from smtpguard.model.contents import IN_DOUBT, Fact
 from smtpguard.model.decision import Action, Decision, TraceStep, most_severe
 from smtpguard.policy.actions import EDITING, REPLYING
 from smtpguard.policy.conditions import helo_name, subject_of
+from smtpguard.policy.endings import Ending
 from smtpguard.policy.engine import evaluate
 from smtpguard.policy.facts import Facts
 from smtpguard.policy.fieldpatterns import Line
-from smtpguard.policy.handling import Ending, Handling
+from smtpguard.policy.handling import Handling
 from smtpguard.policy.parts import FilePatterns, by_name, by_type
 from smtpguard.policy.problems import shown
 from smtpguard.policy.replies import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from smtpguard.model.reply import Reply
     from smtpguard.model.session import SessionFacts
     from smtpguard.model.settings import Settings
+    from smtpguard.policy.antivirus import Antivirus
     from smtpguard.policy.conditions import Condition
     from smtpguard.policy.engine import Ruling
     from smtpguard.policy.facts import FieldFacts, MessageFacts, PartFacts
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
         TextRule,
     )
     from smtpguard.policy.selector import Selector
+    from smtpguard.policy.spam import Spam
 
 
 type RecipientClass = tuple[Truth, ...]
@@ -64,6 +67,7 @@ QUICK_QUESTIONS = 20_000
 us each, 0.1 s if nearly all of them are asked."""
 _FIELD_OCTETS = 10
 """Of header for one field, at least, as senders write them to make many."""
+_SCORED = Decision(Action.SCAN, reason="no exceptions")
 _SILENT = Decision(Action.ALLOW, reason="no rules")
 
 
@@ -86,6 +90,8 @@ class Policy:
     headers: tuple[FieldRule, ...] = ()
     content_types: tuple[FileRule, ...] = ()
     filenames: tuple[FileRule, ...] = ()
+    antivirus: Antivirus | None = None
+    spam: Spam | None = None
     looks: bool = field(init=False)
     """Whether some rule asks for what a part holds, beyond what it claims."""
     recipient_tests: tuple[Condition, ...] = field(init=False)
@@ -97,7 +103,8 @@ class Policy:
         matches = [rule.match for rule in files]
         looks = any(isinstance(m, FilePatterns) and m.looks for m in matches)
         object.__setattr__(self, "looks", looks)
-        tests = _recipient_tests((*self.headers, *files))
+        exceptions = self.spam.exceptions if self.spam else ()
+        tests = _recipient_tests((*self.headers, *files, *exceptions))
         object.__setattr__(self, "recipient_tests", tests)
 
     def helo(self, session: SessionFacts, now: datetime | None = None) -> Decision:
@@ -205,7 +212,17 @@ class Policy:
         if not decisions:
             return _SILENT
         trace = tuple(step for decision in decisions for step in decision.trace)
-        return replace(most_severe(decisions), trace=trace)
+        scans = any(decision.action is Action.SCAN for decision in decisions)
+        return replace(most_severe(decisions), trace=trace, scans=scans)
+
+    def unscored(self, message: MessageFacts) -> Decision:
+        """Judge by the exceptions of ``spam``; scan has the message scored."""
+        if self.spam is None or not self.spam.exceptions:
+            return _SCORED
+        path = message.envelope.asked if message.envelope else None
+        subject = None if path is None else subject_of(path, self.domains)
+        label = str(path) if path else "a file"
+        return self._ask(self.spam.exceptions, subject, label, message)[0]
 
     def finding(self, kind: Doubt, why: str, part: str) -> Decision | None:
         """Judge that something about a message or part could not be told for sure.

@@ -25,6 +25,7 @@ from smtpguard.policy.truth import Truth
 
 if TYPE_CHECKING:
     from smtpguard.model.problem import Problem
+    from smtpguard.model.scannerspec import ScannerSpec
     from smtpguard.model.session import SessionFacts
     from smtpguard.policy.lists import ListSource
 
@@ -54,6 +55,8 @@ class Ruleset:
     file_lists: tuple[ListSource, ...] = ()
     """Lists from files, for the next reload to compare with."""
     dns: DnsSettings = field(default_factory=DnsSettings)
+    scanners: tuple[ScannerSpec, ...] = ()
+    """Everybody that some policy asks."""
 
     def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
         """Return what a peer must tell of the real client; None for everybody else."""

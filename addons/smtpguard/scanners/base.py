@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from smtpguard.errors import ScanError, ScannerUnavailableError
@@ -15,42 +15,13 @@ from smtpguard.model.verdict import Verdict, VerdictKind
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable
+
+    from smtpguard.model.scan import Subject
 
 
 MAX_REASON = 200
 """Characters of a reason; a scanner could send any number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a spam engine is told of a message beside its octets."""
-
-    client: str = ""
-    """The client's address; "" where it is not known."""
-    helo: str = ""
-    reverse_path: str = ""
-    """Without angle brackets; "" is the null reverse-path."""
-    forward_paths: tuple[str, ...] = ()
-    authenticated: bool = False
-    tls: str = ""
-    """Version of TLS towards the client, "" in the clear."""
-    id: str = ""
-    """Of the transaction, for the engine's own log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is to be scanned."""
-
-    chunks: Callable[[], Iterator[bytes]]
-    """Gives the octets in pieces, each time anew. May raise OSError."""
-    size: int
-    """Octets of all of them."""
-    sha256: str
-    """Of the octets, in hexadecimal."""
-    told: Told | None = None
-    """Of a whole message, for spam engines."""
 
 
 class Scanner(Protocol):
@@ -69,21 +40,17 @@ class Scanner(Protocol):
         ...
 
 
-async def guard(
-    name: str, scanner: Scanner, subject: Subject, seconds: float
-) -> Verdict:
-    """Return a scanner's verdict within so many seconds, whatever it does."""
+async def guard(name: str, verdict: Awaitable[Verdict], seconds: float) -> Verdict:
+    """Return a verdict within so many seconds, whatever the scanner does."""
     began = time.monotonic()
-    verdict = await _guarded(name, scanner, subject, seconds)
-    return replace(verdict, seconds=time.monotonic() - began)
+    said = await _guarded(name, verdict, seconds)
+    return replace(said, seconds=time.monotonic() - began)
 
 
-async def _guarded(
-    name: str, scanner: Scanner, subject: Subject, seconds: float
-) -> Verdict:
+async def _guarded(name: str, verdict: Awaitable[Verdict], seconds: float) -> Verdict:
     try:
         async with asyncio.timeout(max(seconds, 0)):
-            return await scanner.scan(subject)
+            return await verdict
     except ScannerUnavailableError as error:
         return Verdict(name, VerdictKind.UNAVAILABLE, reason=printable(str(error)))
     except ScanError as error:

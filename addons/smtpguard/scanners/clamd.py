@@ -1,0 +1,271 @@
+"""clamd, asked through pyclamd, which is made strict here.
+
+pyclamd 0.4.0 takes a connection that ends without an answer for "clean", waits five
+times its timeout, and sends parts of what it was given. Here a scan has a connection of
+its own and one deadline, and an answer counts if it is whole and of a known form.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+import pyclamd
+
+from smtpguard.errors import (
+    ScanError,
+    ScannerDiedError,
+    ScannerTimeoutError,
+    ScannerUnavailableError,
+)
+from smtpguard.model.verdict import Verdict, VerdictKind
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smtpguard.model.scan import Subject
+
+
+CHUNK = 64 * 1024
+"""Octets sent at once."""
+MAX_ANSWER = 4096
+"""Octets of an answer: one line, with the name of a virus."""
+SIZE_SECONDS = 600.0
+"""For which the size is remembered that clamd refused (its StreamMaxLength cannot be
+asked for)."""
+
+_VERDICT = re.compile(r"stream: (?:OK|[^\n]{1,1024} (?:FOUND|ERROR))")
+_PONG = re.compile("PONG")
+_TOO_LONG = "INSTREAM size limit exceeded. ERROR"
+_ENCRYPTED = "Heuristics.Encrypted."
+_LIMITS = "Heuristics.Limits.Exceeded"
+_UNIX = "unix:"
+
+
+class Clamd:
+    """clamd at one address: ``unix:/path`` or ``HOST:PORT``."""
+
+    def __init__(self, name: str, address: str, max_size: int, timeout: float) -> None:
+        """Prepare; connects to nobody. ``timeout`` is of one scan, in seconds."""
+        self._name = name
+        self._address = address
+        self._max_size = max_size
+        self._timeout = timeout
+        self._refused_size = 0
+        self._refused_until = 0.0
+
+    async def scan(self, subject: Subject) -> Verdict:
+        """Return what clamd says of some octets (``base.Scanner``)."""
+        if subject.size > self._most():
+            reason = f"{subject.size} octets are more than it takes"
+            return Verdict(self._name, VerdictKind.OVERSIZE, reason=reason)
+        client = _Client(self._address, time.monotonic() + self._timeout)
+        try:
+            status, words = await asyncio.to_thread(client.scanned, subject)
+        finally:
+            # Where nobody waits any more the thread ends with its connection.
+            client.cut()
+        return self._verdict(status, words, subject)
+
+    async def ping(self) -> None:
+        """Ask whether it answers (``base.Scanner``)."""
+        client = _Client(self._address, time.monotonic() + self._timeout)
+        try:
+            await asyncio.to_thread(client.pinged)
+        finally:
+            client.cut()
+
+    def _verdict(self, status: str, words: str, subject: Subject) -> Verdict:
+        name, reason = "", ""
+        match status:
+            case "OK":
+                kind = VerdictKind.CLEAN
+            case "LONG":
+                self._refused_size = subject.size
+                self._refused_until = time.monotonic() + SIZE_SECONDS
+                kind, reason = VerdictKind.OVERSIZE, "more than its StreamMaxLength"
+            case "FOUND" if words.startswith(_ENCRYPTED):
+                kind, name = VerdictKind.ENCRYPTED, words
+            case "FOUND" if words.startswith(_LIMITS):
+                kind, reason = VerdictKind.OVERSIZE, words
+            case "FOUND":
+                kind, name = VerdictKind.INFECTED, words
+            case _:
+                raise ScanError(f"clamd says: {words}")
+        return Verdict(self._name, kind, name, reason)
+
+    def _most(self) -> int:
+        if self._refused_size and time.monotonic() < self._refused_until:
+            return min(self._max_size, self._refused_size - 1)
+        return self._max_size
+
+
+class _Client(pyclamd.ClamdNetworkSocket):  # type: ignore[misc]
+    """One question: pyclamd's words over a socket that keeps one deadline.
+
+    Raises ScannerUnavailableError where nobody takes the connection, ScannerDiedError
+    where it ends without an answer, ScanError for all else; OSError of the subject's.
+    """
+
+    def __init__(self, address: str, deadline: float) -> None:
+        # Not pyclamd's own, which connects once to see whether somebody is there.
+        self._address = address
+        self._deadline = deadline
+        self._form = _VERDICT
+        self._answer = ""
+        self.clamd_socket = _Socket(deadline)
+
+    def scanned(self, subject: Subject) -> tuple[str, str]:
+        """Return OK, FOUND, ERROR or LONG, and clamd's words."""
+        try:
+            found = self.scan_stream(_Reader(subject.chunks()), chunk_size=CHUNK)
+        except _RefusedError:
+            return "LONG", ""
+        if found is None and self._answer == "stream: OK":
+            return "OK", ""
+        if not isinstance(found, dict) or list(found) != ["stream"]:
+            raise ScanError(f"clamd says: {self._answer}")
+        status, words = found["stream"]
+        return status, words
+
+    def pinged(self) -> None:
+        """Return if clamd answers."""
+        self._form = _PONG
+        self.ping()
+
+    def cut(self) -> None:
+        """End the connection under whoever waits for something on it."""
+        self.clamd_socket.close()
+
+    # -- what pyclamd calls --------------------------------------------------------
+
+    def _init_socket(self) -> None:
+        self.clamd_socket.connect(self._address)
+
+    def _recv_response(self) -> str:
+        if self._answer:
+            self.clamd_socket.expect_end()
+            return ""
+        line = self.clamd_socket.line()
+        if line == _TOO_LONG:
+            raise _RefusedError
+        if not self._form.fullmatch(line):
+            raise ScanError(f"clamd says: {line!r}")
+        self._answer = line
+        return line
+
+
+class _RefusedError(Exception):
+    """clamd takes no more of this."""
+
+
+class _Reader:
+    """Octets in pieces, as a file for pyclamd."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = b""
+
+    def read(self, size: int) -> bytes:
+        """Return the next octets, at most ``size``; b"" at the end."""
+        while not self._left:
+            piece = next(self._chunks, None)
+            if piece is None:
+                return b""
+            self._left = piece
+        taken, self._left = self._left[:size], self._left[size:]
+        return taken
+
+
+class _Socket:
+    """A connection with one deadline for all that is done on it."""
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._socket: socket.socket | None = None
+        self._is_cut = False
+
+    def connect(self, address: str) -> None:
+        try:
+            if address.startswith(_UNIX):
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                self._socket.settimeout(self._left())
+                self._socket.connect(address.removeprefix(_UNIX))
+            else:
+                host, _, port = address.rpartition(":")
+                where = (host.strip("[]"), int(port))
+                self._socket = socket.create_connection(where, self._left())
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            raise ScannerUnavailableError(f"{address}: {error}") from None
+
+    def send(self, octets: bytes) -> None:
+        """Send all of it."""
+        try:
+            self._timed().sendall(octets)
+        except TimeoutError:
+            self._late()
+        except OSError:
+            # It may have said why before it went.
+            self._refused()
+
+    def line(self) -> str:
+        """Return one line without its end."""
+        received = bytearray()
+        while not received.endswith(b"\n"):
+            octets = self._recv()
+            if not octets:
+                raise ScannerDiedError("clamd ended without an answer")
+            received += octets
+            if len(received) > MAX_ANSWER:
+                raise ScanError("clamd answers without an end")
+        text = received[:-1].decode("ascii", "backslashreplace")
+        if "\n" in text:
+            raise ScanError(f"clamd says: {text!r}")
+        return text
+
+    def expect_end(self) -> None:
+        """Wait until the peer closes; whatever else it says spoils its answer."""
+        if octets := self._recv():
+            raise ScanError(f"clamd goes on after its answer: {octets[:80]!r}")
+
+    def close(self) -> None:
+        """End the connection; whoever waits on it is told."""
+        self._is_cut = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+
+    def _recv(self) -> bytes:
+        try:
+            return self._timed().recv(MAX_ANSWER)
+        except TimeoutError:
+            self._late()
+        except OSError as error:
+            raise ScannerDiedError(f"clamd: {error}") from None
+
+    def _refused(self) -> NoReturn:
+        if self.line() == _TOO_LONG:
+            raise _RefusedError
+        raise ScannerDiedError("clamd ended before it had all")
+
+    def _timed(self) -> socket.socket:
+        if self._socket is None or self._is_cut:
+            raise ScanError("the connection is cut")
+        self._socket.settimeout(self._left())
+        return self._socket
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            self._late()
+        return left
+
+    def _late(self) -> NoReturn:
+        raise ScannerTimeoutError("no answer in time")

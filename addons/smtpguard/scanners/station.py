@@ -1,0 +1,217 @@
+"""One scanner of the rules: its addresses, each behind a breaker, and its turns.
+
+Whoever asks gets an answer soon: an address that is gone is not asked again before
+somebody has seen it answer, which is looked for all the while; one that stops answering
+under a scan is found out by a question beside it, not by the scan's timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from logging import getLogger
+from typing import TYPE_CHECKING
+
+from smtpguard.errors import (
+    ScanError,
+    ScannerDiedError,
+    ScannerTimeoutError,
+    ScannerUnavailableError,
+)
+from smtpguard.model.verdict import Verdict, VerdictKind
+from smtpguard.scanners.base import printable
+from smtpguard.scanners.breaker import Breaker, Poison
+
+
+if TYPE_CHECKING:
+    from smtpguard.model.scan import Subject
+    from smtpguard.model.scannerspec import ScannerSpec
+    from smtpguard.scanners.base import Scanner
+
+
+logger = getLogger(__name__)
+
+QUIET_SECONDS = 2.0
+"""A scan that takes longer has somebody ask beside it whether the scanner answers."""
+PING_SECONDS = 2.0
+"""For which an answer to that is awaited."""
+PROBE_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Between questions to one that is gone; the last for good."""
+
+
+class _GoneError(ScannerUnavailableError):
+    """It answers nobody; its scans are given up."""
+
+
+@dataclass(slots=True)
+class Post:
+    """A scanner at one address."""
+
+    address: str
+    scanner: Scanner
+    breaker: Breaker = field(default_factory=Breaker)
+    probing: asyncio.Task[None] | None = None
+    watching: asyncio.Task[None] | None = None
+    scans: set[asyncio.Task[Verdict]] = field(default_factory=set)
+
+
+class Station:
+    """One scanner of the rules."""
+
+    def __init__(self, spec: ScannerSpec, posts: tuple[Post, ...]) -> None:
+        """Prepare; for one event loop."""
+        self.spec = spec
+        self.posts = posts
+        self._poison = Poison()
+        self._turns = asyncio.Semaphore(spec.concurrency)
+
+    async def scan(self, subject: Subject) -> Verdict:
+        """Return what the scanner says, asked at its addresses in their order.
+
+        Raises ScanError and what a scanner raises; bounded by whoever calls.
+        """
+        self._refuse_poison(subject)
+        self._first()
+        async with self._turns:
+            self._refuse_poison(subject)
+            while True:
+                post = self._first()
+                try:
+                    return await self._ask(post, subject)
+                except (ScannerUnavailableError, ScannerTimeoutError):
+                    if not post.breaker.is_open:
+                        raise
+
+    def health(self) -> list[tuple[str, str, str]]:
+        """Return address, state and reason of each address."""
+        return [
+            (post.address, str(post.breaker.state), post.breaker.reason)
+            for post in self.posts
+        ]
+
+    async def close(self) -> None:
+        """End what goes on beside the scans."""
+        tasks = [
+            task
+            for post in self.posts
+            for task in (post.probing, post.watching)
+            if task is not None
+        ]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- asking ------------------------------------------------------------------------
+
+    def _first(self) -> Post:
+        """Return the first address that is asked at all."""
+        for post in self.posts:
+            if not post.breaker.is_open:
+                return post
+        reasons = "; ".join(
+            f"{one.address}: {one.breaker.reason}" for one in self.posts
+        )
+        raise ScannerUnavailableError(f"not asked: {reasons}")
+
+    def _refuse_poison(self, subject: Subject) -> None:
+        if self._poison.is_guilty(subject.sha256, time.monotonic()):
+            raise ScanError("not asked: it ended while it had this before")
+
+    async def _ask(self, post: Post, subject: Subject) -> Verdict:
+        digest, cleared = subject.sha256, False
+        self._poison.begin(digest)
+        try:
+            async with asyncio.timeout(self.spec.timeout):
+                verdict = await self._watched(post, subject)
+            cleared = True
+        except TimeoutError:
+            late = ScannerTimeoutError(f"no answer in {self.spec.timeout:.3g} s")
+            self._failed(post, late, is_gone=False)
+            raise late from None
+        except ScanError as error:
+            is_dead = isinstance(error, ScannerDiedError)
+            if is_dead:
+                self._poison.died(digest, time.monotonic())
+            is_gone = is_dead or isinstance(error, ScannerUnavailableError)
+            self._failed(post, error, is_gone=is_gone)
+            raise
+        finally:
+            self._poison.end(digest, cleared=cleared)
+        if verdict.kind is not VerdictKind.OVERSIZE:
+            self._answered(post)
+        return verdict
+
+    async def _watched(self, post: Post, subject: Subject) -> Verdict:
+        """Scan, given up where the scanner answers nobody else either."""
+        scan = asyncio.ensure_future(post.scanner.scan(subject))
+        post.scans.add(scan)
+        if post.watching is None or post.watching.done():
+            post.watching = asyncio.create_task(self._watch(post))
+        try:
+            return await asyncio.shield(scan)
+        except asyncio.CancelledError:
+            # The caller's deadline, or the watch has given the scan up.
+            if post.breaker.is_open and scan.cancelled():
+                raise _GoneError(post.breaker.reason) from None
+            raise
+        finally:
+            post.scans.discard(scan)
+            scan.cancel()
+
+    async def _watch(self, post: Post) -> None:
+        """Ask beside scans that take long, as long as there are any."""
+        while True:
+            await asyncio.sleep(QUIET_SECONDS)
+            if not post.scans:
+                return
+            if (error := await _ping(post.scanner)) is not None:
+                self._failed(post, error, is_gone=True)
+                for scan in tuple(post.scans):
+                    scan.cancel()
+                return
+
+    # -- the breaker -------------------------------------------------------------------
+
+    def _failed(self, post: Post, error: ScanError, *, is_gone: bool) -> None:
+        was_open = post.breaker.is_open
+        post.breaker.failed(printable(str(error)), is_gone=is_gone)
+        if post.breaker.is_open and not was_open:
+            logger.error(
+                "scanner %s at %s is not asked any more: %s",
+                *(self.spec.name, post.address, post.breaker.reason),
+            )
+            post.probing = asyncio.create_task(self._probe(post))
+
+    def _answered(self, post: Post) -> None:
+        was_sound = not post.breaker.reason
+        post.breaker.answered()
+        if not was_sound:
+            logger.info("scanner %s at %s answers", self.spec.name, post.address)
+
+    async def _probe(self, post: Post) -> None:
+        """Ask one that is gone until it answers."""
+        waits = iter(PROBE_SECONDS)
+        wait = 0.0
+        while post.breaker.is_open:
+            wait = next(waits, wait)
+            await asyncio.sleep(wait)
+            if await _ping(post.scanner) is None:
+                post.breaker.seen()
+                logger.info(
+                    "scanner %s at %s is there again", self.spec.name, post.address
+                )
+
+
+async def _ping(scanner: Scanner) -> ScanError | None:
+    """Return why a scanner does not answer, None if it does."""
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            await scanner.ping()
+    except TimeoutError:
+        return ScannerTimeoutError("it answers nobody")
+    except ScanError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - a scanner's bug is no answer
+        return ScanError(repr(error))
+    return None
