@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from smtpguard import policy
@@ -11,8 +14,11 @@ from smtpguard.model.decision import Action, Decision
 from smtpguard.model.disposition import Disposition
 from smtpguard.model.envelope import Envelope, Recipient
 from smtpguard.model.mailbox import Path
+from smtpguard.model.scan import Question, Questions, Verdicts
 from smtpguard.model.session import SessionFacts
+from smtpguard.model.verdict import Verdict, VerdictKind
 from smtpguard.pipeline import Pipeline, TransactionJudge
+from smtpguard.policy.scannersreader import VIRUS_TYPES
 from smtpguard.wire import parse_mailbox, replies
 
 
@@ -21,11 +27,48 @@ NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 ALLOW = '{match: "*", action: allow}'
 
 
-def make_pipeline(text: str, **lists: str) -> Pipeline:
-    """Return a pipeline of a rule file's text; other files by name."""
+def clean(_: str, question: Question) -> Verdict:
+    """Return the verdict of a scanner that finds nothing."""
+    spec = question.scanners[0]
+    kind = VerdictKind.CLEAN if spec.type in VIRUS_TYPES else VerdictKind.SCORED
+    score = None if kind is VerdictKind.CLEAN else 0.0
+    return Verdict(spec.name, kind, score=score)
+
+
+@dataclass
+class PreparedScanners:
+    """Scanners that answer what they are told to, and remember the questions."""
+
+    answer: Callable[[str, Question], Verdict | tuple[Verdict, ...]] = clean
+    asked: list[dict[str, Question]] = field(default_factory=list)
+
+    def ask(self, questions: Questions) -> Future[Verdicts]:
+        self.asked.append(dict(questions))
+        verdicts = {}
+        for key, question in questions.items():
+            said = self.answer(key, question)
+            verdicts[key] = said if isinstance(said, tuple) else (said,)
+        future: Future[Verdicts] = Future()
+        future.set_result(verdicts)
+        return future
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+def make_pipeline(
+    text: str, scanners: PreparedScanners | None = None, **lists: str
+) -> Pipeline:
+    """Return a pipeline of a rule file's text; other files by name.
+
+    Without ``scanners`` those of the rules find nothing.
+    """
     files = {"test.yaml": text, **lists}
     return Pipeline(
-        policy.load("test.yaml", files.__getitem__), lambda: NOON, "mx.test"
+        policy.load("test.yaml", files.__getitem__),
+        lambda: NOON,
+        "mx.test",
+        scanners=scanners or PreparedScanners(),
     )
 
 
@@ -73,10 +116,12 @@ def make_envelope(sender: str = "a@out.test", *recipients: str) -> Envelope:
     return envelope
 
 
-def judge_message(text: str, mail: bytes, **facts: object) -> Disposition:
+def judge_message(
+    text: str, mail: bytes, scanners: PreparedScanners | None = None, **facts: object
+) -> Disposition:
     """Judge one mail under the rules of a file."""
     session = make_session(**facts)
-    judge: TransactionJudge = make_pipeline(text).begin(session)
+    judge: TransactionJudge = make_pipeline(text, scanners).begin(session)
     spool = MemorySpool()
     spool.write(mail)
     return judge.message(session, make_envelope(), spool)

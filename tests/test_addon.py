@@ -21,7 +21,8 @@ from mitmproxy import exceptions
 from mitmproxy.test import taddons
 
 from smtpguard import addon as addon_module
-from smtpguard.addon import INLINE_OCTETS, JUDGES, SmtpGuard
+from smtpguard.addon import SmtpGuard
+from smtpguard.judges import INLINE_OCTETS, JUDGES
 from smtpguard.loading import load_for_clients
 from smtpguard.mime.effort import HEADER_OCTETS
 from smtpguard.model.content import MemorySpool
@@ -774,22 +775,25 @@ def test_many_questions_about_header_fields_are_asked_beside_the_loop(
     """420 fields, 40 rules: 16,800 questions; each recipient may be a class."""
     threads: list[threading.Thread] = []
 
-    def judge(*_: Any, **__: Any) -> Disposition:
-        threads.append(threading.current_thread())
-        return RELAYED
+    examine = TransactionJudge.examine
 
-    monkeypatch.setattr(TransactionJudge, "message", judge)
+    def watched(*asked: Any, **how: Any) -> Any:
+        threads.append(threading.current_thread())
+        return examine(*asked, **how)
+
+    monkeypatch.setattr(TransactionJudge, "examine", watched)
     strip = f'{{match: "X: *z", action: strip{when}}}, '
     text = judging.rules(f"headers: [{strip * (count - 1)}{judging.ALLOW}]")
     session = judging.make_session()
 
     async def scene() -> None:
-        data = message_of(FIELDS + b"\r\n" + b"x" * 9000, judge)
+        data = message_of(FIELDS + b"\r\n" + b"x" * 9000, watched)
         data.transaction.judge = judging.make_pipeline(text).begin(session)
         to = [f"u{number}@own.test" for number in range(recipients)]
         data.envelope = judging.make_envelope("a@out.test", *to)
         await guard.smtp_message(data)
-        assert data.disposition is RELAYED
+        assert data.disposition is not None
+        assert data.disposition.outcome is Outcome.RELAYED
 
     live(scene)
     assert (threads[0] is not threading.main_thread()) is beside

@@ -120,6 +120,7 @@ def test_a_gateway_that_lets_everything_pass_is_found_out(
         "a disguised .exe",
         "an executable by type",
         "a forbidden type",
+        "a virus",
         "a type to be discarded",
         "a sender to try later",
     }

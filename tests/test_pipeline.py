@@ -239,6 +239,8 @@ class Watching:
     handling: Handling = field(default_factory=Handling)
     headers: tuple[Any, ...] = ()
     looks: bool = False
+    antivirus: None = None
+    spam: None = None
     asked: list[tuple[PartFacts, MessageFacts]] = field(default_factory=list)
 
     def part(self, part: PartFacts, message: MessageFacts) -> Decision:
@@ -503,7 +505,7 @@ def test_a_long_trace_keeps_what_decided() -> None:
 
 def test_the_report_has_every_key_for_every_part() -> None:
     report = judge_message(exe("strip"), mixed(TEXT_PART, TOOL)).report
-    assert list(report) == ["ambiguous", "defects", "parts", "findings"]
+    assert list(report) == ["ambiguous", "defects", "parts", "findings", "spam"]
     keys = [
         "path",
         "type",

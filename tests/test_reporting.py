@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from smtpguard.examining import Examined
 from smtpguard.looking import Look
 from smtpguard.mime import Message, parse
 from smtpguard.model.contents import Contents, Entry, Fact, Finding
@@ -17,7 +18,6 @@ from smtpguard.reporting import (
     report,
     trace,
 )
-from smtpguard.scanning import Examined
 from tests.judging import (
     TEXT_PART,
     lines,

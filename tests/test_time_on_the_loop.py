@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from smtpguard.addon import INLINE_OCTETS
+from smtpguard.judges import INLINE_OCTETS
 from smtpguard.loading import default_rules
 from smtpguard.looking import TakesLong
 from smtpguard.mime import is_quick

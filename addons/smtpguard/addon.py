@@ -13,26 +13,19 @@ import contextlib
 import ctypes
 import gc
 import signal
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 from logging import getLogger
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from mitmproxy import command, ctx, exceptions
 
 from smtpguard import contentview, options
 from smtpguard.errors import RulesError
+from smtpguard.judges import Judges
 from smtpguard.loading import CertificatesError, check_certificates, load_for_clients
-from smtpguard.looking import TakesLong
-from smtpguard.mime import is_quick
-from smtpguard.pipeline import TransactionJudge
 from smtpguard.proxy.maillog import describe
-from smtpguard.proxy.registry import network_of
 from smtpguard.proxy.sentinel import Guard, Sentinel
-from smtpguard.proxy.turns import Turns
 from smtpguard.proxy.watch import FileWatch
-from smtpguard.scanning import questions
 
 
 if TYPE_CHECKING:
@@ -41,29 +34,14 @@ if TYPE_CHECKING:
 
     from mitmproxy.addonmanager import Loader
 
-    from smtpguard.mime import Octets
-    from smtpguard.model.content import Spool
-    from smtpguard.model.disposition import Disposition
-    from smtpguard.model.scan import Questions, Verdicts
     from smtpguard.options import GuardOptions
     from smtpguard.pipeline import Pipeline
-    from smtpguard.policy import Policy
     from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
     from smtpguard.proxy.maillog import Addresses
-    from smtpguard.scanning import Examined
 
 
 logger = getLogger(__name__)
 
-INLINE_OCTETS = 128 * 1024
-"""Messages up to here are judged at once, unless they take long to read: 0.6 ms for
-4 KiB with two parts, 3 ms for 128 KiB of an ordinary attachment, 25 ms for what is made
-to take long (blanks in quoted-printable, headers of archives, parts to be stripped).
-All others are judged beside the event loop, so that other sessions go on: to go there
-and back costs 0.1 ms."""
-JUDGES = 2
-"""Messages judged beside the loop at the same time. More would share one interpreter
-lock and hold that many messages in memory."""
 MAPPED_OCTETS = 4 * 1024 * 1024
 """Pieces of memory from here on go back to the system as soon as they are free."""
 KEPT_OCTETS = 16 * 1024 * 1024
@@ -84,8 +62,7 @@ class SmtpGuard:
         self._pipeline: Pipeline | None = None
         self._loaded_at = datetime.now().astimezone()
         self._watch = FileWatch()
-        self._executor: ThreadPoolExecutor | None = None
-        self._turns = Turns(JUDGES)
+        self._judges = Judges()
         self._watcher: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
         self._asked: asyncio.Task[None] | None = None
@@ -131,7 +108,7 @@ class SmtpGuard:
     def running(self) -> None:
         """Go on duty, if there are rules to judge by; watch the rule files."""
         settle_memory()
-        self._executor = ThreadPoolExecutor(JUDGES, thread_name_prefix="smtpguard")
+        self._judges.start()
         loop = asyncio.get_running_loop()
         self._watcher = loop.create_task(self._keep_watch(), name="smtpguard rules")
         # Not in the main thread, or no such signal: the watcher sees changes anyway.
@@ -167,8 +144,7 @@ class SmtpGuard:
             self._off_duty()
             # What waits for a judge has no client any more, and Python waits for what
             # is judged: no longer than for an archive, which ends here.
-            if self._executor is not None:
-                self._executor.shutdown(wait=False, cancel_futures=True)
+            self._judges.stop(at_once=True)
             if self._pipeline is not None:
                 self._pipeline.stop()
 
@@ -180,8 +156,7 @@ class SmtpGuard:
 
     def _off_duty(self) -> None:
         Sentinel.get().off_duty(self)
-        if self._executor is not None:
-            self._executor.shutdown(wait=False)
+        self._judges.stop()
 
     # -- hooks -------------------------------------------------------------------------
 
@@ -198,42 +173,14 @@ class SmtpGuard:
         if data.disposition is not None or self._judge_at_once(data):
             return
         try:
-            data.disposition = await self._judge_beside(data)
+            data.disposition = await self._judges.judge(data)
         except Exception as error:  # noqa: BLE001 - undecided; the log says why
             undecided(data, error, self._log_addresses())
 
-    async def _judge_beside(self, data: SmtpMessageData) -> Disposition | None:
-        """Judge a message beside the loop, when it is its network's turn.
-
-        Raises what a judge raises.
-        """
-        loop = asyncio.get_running_loop()
-        network = network_of(data.session.client[0])
-        async with self._turns.turn(network):
-            said = await loop.run_in_executor(self._executor, _judge, data)
-        if not isinstance(said, Asked):
-            return said
-        # No turn is held while others work: a scanner may take its time.
-        verdicts = await said.verdicts()
-        async with self._turns.turn(network):
-            return await loop.run_in_executor(self._executor, said.dispose, verdicts)
-
     def _judge_at_once(self, data: SmtpMessageData) -> bool:
         """Judge a message now, False where that may take long. Never raises."""
-        judge = data.transaction.judge
-        asked = data.session, data.envelope, data.content
-        waits = self._executor is None
         try:
-            if not waits and not _is_quick(data.content):
-                return False
-            if isinstance(judge, TransactionJudge):
-                if not waits and not _asks_quickly(judge.policy, data):
-                    return False
-                data.disposition = judge.message(*asked, at_once=not waits)
-            else:
-                data.disposition = judge.message(*asked)
-        except TakesLong:
-            return False
+            return self._judges.judge_at_once(data)
         except Exception as error:  # noqa: BLE001 - undecided; the log says why
             undecided(data, error, self._log_addresses())
         return True
@@ -296,12 +243,9 @@ class SmtpGuard:
     async def _reload(self) -> None:
         async with self._reloading:
             new = options.read_options(ctx.options)
-            loop = asyncio.get_running_loop()
             asked = self._asked_for(new)
             try:
-                self._use(
-                    await loop.run_in_executor(self._executor, load_for_clients, *asked)
-                )
+                self._use(await self._judges.beside(load_for_clients, *asked))
             except RulesError as error:
                 self._watch_faults(error)
                 for problem in error.problems:
@@ -340,57 +284,6 @@ def _ciphers() -> str:
     """Return the ciphers that clients are offered, "" for OpenSSL's own choice."""
     # Of mitmproxy's TLS addon; without it there are no handshakes to judge for.
     return getattr(ctx.options, "ciphers_client", None) or ""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A message that scanners are asked about."""
-
-    judge: TransactionJudge
-    examined: Examined
-    questions: Questions
-
-    async def verdicts(self) -> Verdicts:
-        """Return their answers; within ``stations.SCAN_SECONDS``."""
-        scanners = self.judge.pipeline.scanners
-        if scanners is None:
-            return {}
-        return await asyncio.wrap_future(scanners.ask(self.questions))
-
-    def dispose(self, verdicts: Verdicts) -> Disposition:
-        """Judge on, beside the loop."""
-        return self.judge.dispose(self.examined, self.questions, verdicts)
-
-
-def _judge(data: SmtpMessageData) -> Disposition | Asked | None:
-    """Judge a message beside the loop, None where nobody waits for it any more."""
-    if data.transaction.ended:
-        return None
-    judge = data.transaction.judge
-    if not isinstance(judge, TransactionJudge):
-        return judge.message(data.session, data.envelope, data.content)
-    octets = cast("Octets", data.content.view())
-    examined = judge.examine(data.session, data.envelope, octets)
-    asked = questions(examined)
-    if asked:
-        return Asked(judge, examined, asked)
-    return judge.dispose(examined, asked, {})
-
-
-def _is_quick(content: Spool) -> bool:
-    """Whether a message is judged in the loop. Raises OSError if it is unreadable."""
-    if content.size > INLINE_OCTETS:
-        return False
-    octets = content.view()
-    return isinstance(octets, bytes) and is_quick(octets)
-
-
-def _asks_quickly(policy: Policy, data: SmtpMessageData) -> bool:
-    """Whether the rules on header fields are asked in the loop; of a small message."""
-    octets = data.content.view()
-    end = octets.find(b"\r\n\r\n") if isinstance(octets, bytes) else -1
-    header = end if end >= 0 else data.content.size
-    return policy.is_quick(header, len(data.envelope.recipients))
 
 
 def undecided(data: SmtpMessageData, error: Exception, addresses: Addresses) -> None:

@@ -24,6 +24,8 @@ version: 1
 domains: [demo.test]
 lists:
   staff: [anna@demo.test, ben@demo.test, "refused-by-upstream@demo.test"]
+scanners:
+  builtin: {type: yara}
 policies:
   - name: demo
     tls: {client: {starttls: required}, server: {starttls: required}}
@@ -40,10 +42,11 @@ policies:
       - {match: "application/x-msdownload", action: strip}
       - {match: "application/x-forbidden", action: deny}
       - {match: "application/x-void", action: discard}
-      - {match: "*", action: allow}
+      - {match: "*", action: scan}
     filenames:
       - {match: "*.{exe,scr,js,vbs,bat,cmd}", action: strip}
       - {match: "*", action: allow}
+    antivirus: {scanner: builtin, infected: deny}
 """
 
 type Check = Callable[[bytes, tuple[str, ...]], list[str]]
@@ -203,6 +206,12 @@ DISGUISED = attached(
 TYPED = attached("a type", "Content-Type: application/x-msdownload", PAYLOAD)
 FORBIDDEN = attached("forbidden", "Content-Type: application/x-forbidden", PAYLOAD)
 VOID = attached("void", "Content-Type: application/x-void", PAYLOAD)
+EICAR = base64.b64decode(
+    "WDVPIVAlQEFQWzRcUFpYNTQoUF4pN0NDKTd9JEVJQ0FSLVNUQU5E"
+    "QVJELUFOVElWSVJVUy1URVNULUZJTEUhJEgrSCo="
+)
+"""The test file of virus scanners; encoded, so that they leave this one alone."""
+VIRUS = attached("a virus", 'Content-Type: text/x-notes; name="notes.txt"', EICAR)
 PLAIN = text("a plain mail")
 LAST = text("another plain mail")
 DOTS = text("dots and odd spaces", ".\r\n..\r\n. \r\n\ttrailing  \r\n.end\r\n\r\n\r\n")
@@ -289,6 +298,12 @@ MAILS: tuple[Mail, ...] = (
         "a forbidden type",
         r"550 5\.7\.1 Message refused by policy \(id \w+\.1\)$",
         FORBIDDEN,
+        copies=0,
+    ),
+    Mail(
+        "a virus",
+        r"550 5\.7\.1 Message refused by policy \(id \w+\.1\)$",
+        VIRUS,
         copies=0,
     ),
     Mail("a type to be discarded", "250 ", VOID, copies=0),

@@ -77,9 +77,9 @@ class Inspected:
             "reply": self._reply(),
             "rule": said.rule,
             "action": str(said.action) if said.action else "",
-            **(said.report or _NOTHING),
+            **{key: said.report.get(key, none) for key, none in _NOTHING.items()},
             "output_sha256": "" if output is None else sha256(output),
-            "spam": None,
+            "spam": said.report.get("spam"),
             "trace": [step.to_json() for step in said.trace] if explain else [],
         }
 

@@ -21,13 +21,11 @@ from smtpguard.editing import (
     Editor,
     Locker,
     forged_fields,
-    is_structural,
     own_fields,
     rewritten_fields,
-    settled,
 )
-from smtpguard.locking.container import is_container
-from smtpguard.looking import Looker, TakesLong, doubts
+from smtpguard.examining import examined
+from smtpguard.looking import Looker, TakesLong
 from smtpguard.mime import (
     Edit,
     Limits,
@@ -40,21 +38,22 @@ from smtpguard.mime import (
 from smtpguard.model.decision import Action, Decision
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.policy.actions import EDITING
-from smtpguard.policy.facts import FieldFacts, MessageFacts, PartFacts
+from smtpguard.policy.facts import MessageFacts
 from smtpguard.receivedfield import received_value
 from smtpguard.reporting import report, trace
-from smtpguard.scanning import Examined, answered, questions
+from smtpguard.scanning import answered, questions
 from smtpguard.tagging import tagged, verdict_fields
 from smtpguard.wire import replies
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
     from smtpguard.dkim import Ask
-    from smtpguard.looking import Inspector, Look
-    from smtpguard.mime import Field, Octets, Part
+    from smtpguard.examining import Examined
+    from smtpguard.looking import Inspector
+    from smtpguard.mime import Octets
     from smtpguard.model.content import Spool
     from smtpguard.model.envelope import Envelope
     from smtpguard.model.mailbox import Path
@@ -180,12 +179,12 @@ class TransactionJudge:
         others to serve calls ``examine`` and ``dispose``.
         """
         buffer = cast("Octets", content.view())
-        examined = self.examine(session, envelope, buffer, at_once=at_once)
-        asked = questions(examined)
+        said = self.examine(session, envelope, buffer, at_once=at_once)
+        asked = questions(said)
         if asked and at_once:
             raise TakesLong
         verdicts = self.pipeline.ask_scanners(asked)
-        return self.dispose(examined, asked, verdicts, at_once=at_once)
+        return self.dispose(said, asked, verdicts, at_once=at_once)
 
     def judged(
         self, session: SessionFacts, envelope: Envelope | None, buffer: Octets
@@ -195,9 +194,9 @@ class TransactionJudge:
         No field of ours is added: that belongs to a relayed message. Raises what
         ``examine`` raises, and waits for scanners.
         """
-        examined = self.examine(session, envelope, buffer)
-        asked = questions(examined)
-        return self._judged(examined, asked, self.pipeline.ask_scanners(asked))
+        said = self.examine(session, envelope, buffer)
+        asked = questions(said)
+        return self._judged(said, asked, self.pipeline.ask_scanners(asked))
 
     def examine(
         self,
@@ -212,42 +211,35 @@ class TransactionJudge:
         Raises ``TakesLong`` where that is asked for and an archive would have to be
         entered, and ``InspectorError`` where nobody can look into one just now.
         """
-        policy = self.policy
         message = parse(buffer, self._limits())
         looker = Looker(
             self.pipeline.inspector,
             self.pipeline.seconds,
-            enters=policy.looks,
+            enters=self.policy.looks,
             at_once=at_once,
         )
         looks = looker.looks(message)
         facts = MessageFacts(
             session, envelope, authors(message), len(buffer), self.pipeline.clock()
         )
-        asked = [_facts(part, looks[part.path]) for part in message.candidates()]
-        parts = {one.path: settled(one, policy.part(one, facts)) for one in asked}
-        fields = self._fields(message, facts)
-        doubtful = _doubtful(message, policy, looks)
-        return Examined(policy, facts, message, looks, parts, fields, doubtful)
+        return examined(self.policy, message, looks, facts)
 
     def dispose(
         self,
-        examined: Examined,
+        said: Examined,
         asked: Questions,
         verdicts: Verdicts,
         *,
         at_once: bool = False,
     ) -> Disposition:
         """Return what is to become of a message, after the answers to ``asked``."""
-        judged = self._judged(examined, asked, verdicts)
+        judged = self._judged(said, asked, verdicts)
         if judged.disposition.outcome in PASSED:
             return self._with_own_fields(judged, at_once=at_once)
         return judged.disposition
 
-    def _judged(
-        self, examined: Examined, asked: Questions, verdicts: Verdicts
-    ) -> Judged:
-        said = answered(examined, asked, verdicts)
+    def _judged(self, said: Examined, asked: Questions, verdicts: Verdicts) -> Judged:
+        said = answered(said, asked, verdicts)
         facts, message = said.facts, said.message
         identifier = (facts.envelope.id if facts.envelope else "") or facts.session.id
         edits, worst = self._edits(said, identifier)
@@ -284,10 +276,11 @@ class TransactionJudge:
             return (), worst
         fields = [remove_field(message, field) for field in said.removed()]
         rewritten, asked = rewritten_fields(message, said.facts.envelope)
-        fields += [*rewritten, *tagged(said)]
+        changed, added = tagged(said)
+        fields += [*rewritten, *changed]
         pipeline, handling = self.pipeline, self.policy.handling
         ours = forged_fields(message) if handling.own_fields else []
-        if worst.action not in EDITING and not fields and not ours:
+        if worst.action not in EDITING and not (fields or added or ours):
             return (), worst
         # These go with any edit, and a signature may cover them all the same.
         ours += forged_results(message, pipeline.own_name)
@@ -299,28 +292,7 @@ class TransactionJudge:
         if refused is not None:
             return (), refused
         counts = asked if asked and worst.action is Action.ALLOW else worst
-        return (*editor.parts(said.parts), *fields), counts
-
-    def _fields(
-        self, message: Message, facts: MessageFacts
-    ) -> list[tuple[Field, Decision]]:
-        if not self.policy.headers:
-            return []
-        return [(one, self._field(one, facts)) for one in message.fields]
-
-    def _field(self, field: Field, facts: MessageFacts) -> Decision:
-        """Judge a header field; one that says how the message is read stays."""
-        raw = [field.raw_value, field.joined_value or b""]
-        readings = (
-            field.value,
-            *(one.decode("utf-8", "replace") for one in raw if one),
-        )
-        values = tuple(dict.fromkeys(readings))
-        said = self.policy.field(FieldFacts(field.name, values), facts)
-        if said.action is Action.STRIP and is_structural(field):
-            reason = f"{said.reason}; it says how the message is read, and stays"
-            return replace(said, action=Action.ALLOW, reason=reason)
-        return said
+        return (*added, *editor.parts(said.parts), *fields), counts
 
     def _with_own_fields(self, judged: Judged, *, at_once: bool) -> Disposition:
         """Add our fields (RFC 5321 4.4); the outcome stays what it was.
@@ -349,37 +321,6 @@ class TransactionJudge:
 
 
 # -- from decisions to a disposition -------------------------------------------------
-
-
-def _facts(part: Part, look: Look) -> PartFacts:
-    return PartFacts(
-        part.content_type,
-        part.names,
-        look.types,
-        look.facts,
-        look.contents.entries,
-        part.path,
-        look.why,
-        look.is_only_encrypted,
-        is_container(part.content_type, part.names, part.decoded()),
-    )
-
-
-def _doubtful(
-    message: Message, policy: Policy, looks: Mapping[str, Look]
-) -> tuple[Decision, ...]:
-    """Return what is said to doubts about what is no part by itself: containers."""
-    outside = [one for one in message.defects if one.part not in looks]
-    found = (
-        policy.finding(doubt, why, defect.part)
-        for defect in outside
-        for doubt, why in doubts([defect])
-    )
-    kinds: dict[str, Decision] = {}
-    for decision in found:
-        if decision is not None:
-            kinds.setdefault(decision.rule, decision)
-    return tuple(kinds.values())
 
 
 def _outcome(

@@ -14,11 +14,11 @@ from smtpguard.scanning import SPAM
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from smtpguard.examining import Examined
     from smtpguard.looking import Look
     from smtpguard.model.contents import Entry
     from smtpguard.model.decision import Decision, TraceStep
     from smtpguard.model.verdict import Verdict
-    from smtpguard.scanning import Examined
 
 
 MAX_TRACE = 2000
@@ -87,11 +87,11 @@ def _found(said: Examined) -> Iterator[str]:
                 yield f"{words}:{one.name}" if one.name else words
 
 
-def _spam(said: Examined) -> dict[str, Any]:
+def _spam(said: Examined) -> dict[str, Any] | None:
     """Return the score of a message; None for one that was not scored."""
     verdicts = said.verdicts.get(SPAM, ())
     if not verdicts or verdicts[-1].score is None or said.policy.spam is None:
-        return {"score": None, "category": None}
+        return None
     last = verdicts[-1]
     category = said.policy.spam.category(verdicts[-1].score)
     return {

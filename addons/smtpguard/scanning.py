@@ -8,27 +8,25 @@ a clean one.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from smtpguard.model.decision import Action, Decision, TraceStep, most_severe
+from smtpguard.model.decision import Action, Decision, most_severe
 from smtpguard.model.scan import Question, Subject, Told
 from smtpguard.model.verdict import Verdict, VerdictKind
 from smtpguard.policy.verdicts import on_spam, on_virus
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
     from concurrent.futures import Future
 
-    from smtpguard.looking import Look
-    from smtpguard.mime import Field, Message, Octets, Part
+    from smtpguard.examining import Examined
+    from smtpguard.mime import Message, Octets, Part
     from smtpguard.model.envelope import Envelope
     from smtpguard.model.scan import Questions, Verdicts
     from smtpguard.model.session import SessionFacts
-    from smtpguard.policy import Policy
     from smtpguard.policy.antivirus import Antivirus
-    from smtpguard.policy.facts import MessageFacts
 
 
 RAW = "raw"
@@ -50,50 +48,6 @@ class Scanners(Protocol):
     def stop(self) -> None:
         """Ask nobody any more."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """A message and what is said to it, in pieces."""
-
-    policy: Policy
-    facts: MessageFacts
-    message: Message
-    looks: Mapping[str, Look]
-    parts: Mapping[str, Decision]
-    """By path."""
-    fields: Sequence[tuple[Field, Decision]]
-    doubts: tuple[Decision, ...]
-    """About containers, which are no parts by themselves."""
-    whole: tuple[Decision, ...] = ()
-    """By scanners, about the message as such."""
-    verdicts: Mapping[str, tuple[Verdict, ...]] = field(default_factory=dict)
-    """Of parts, by path; of the message under ``RAW`` and ``SPAM``."""
-
-    def worst(self) -> Decision:
-        """Return what counts for the whole message."""
-        fields = (decision for _, decision in self.fields)
-        said = (*self.doubts, *self.whole, *self.parts.values(), *fields)
-        return most_severe(said)
-
-    def removed(self) -> list[Field]:
-        """Return the header fields that are to go, if the message goes on."""
-        return [one for one, said in self.fields if said.action is Action.STRIP]
-
-    def tag(self) -> Decision | None:
-        """Return the decision that has the message tagged, None without one."""
-        return next((one for one in self.whole if one.action is Action.TAG), None)
-
-    def steps(self, worst: Decision) -> list[TraceStep]:
-        """Return the steps that are about no part; of a header field that passes only
-        the one that decided. ``worst`` may be a refusal to edit."""
-        told = [step for said in (*self.doubts, *self.whole) for step in said.trace]
-        for _, decision in self.fields:
-            passes = decision.action is Action.ALLOW
-            told += decision.trace[-1:] if passes else decision.trace
-        if worst.rule.startswith("on_"):
-            told += worst.trace
-        return told
 
 
 def questions(examined: Examined) -> Questions:

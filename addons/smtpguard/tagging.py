@@ -14,9 +14,9 @@ from smtpguard.scanning import RAW, SPAM
 
 
 if TYPE_CHECKING:
-    from smtpguard.mime import Field, Message
+    from smtpguard.examining import Examined
+    from smtpguard.mime import Field
     from smtpguard.policy.spam import Category
-    from smtpguard.scanning import Examined
 
 
 FIELD = "X-SmtpGuard-Spam"
@@ -24,21 +24,27 @@ _MAX_LINE = 998
 _MAX_VIRUS = 60
 
 
-def tagged(said: Examined) -> tuple[Edit, ...]:
-    """Plan the tag of a message that is to have one; () without."""
+def tagged(said: Examined) -> tuple[list[Edit], list[Edit]]:
+    """Plan the tag of a message that is to have one.
+
+    Returns what changes fields that are there, and what adds some.
+    """
     spam, decision = said.policy.spam, said.tag()
     if spam is None or decision is None:
-        return ()
+        return [], []
     message, category = said.message, _category(said)
     forged = [one for one in message.fields if one.is_named(FIELD)]
     edits = [remove_field(message, one) for one in forged]
-    edits.append(prepend_field(message, FIELD.encode(), _value(said).encode()))
+    added = [prepend_field(message, FIELD.encode(), _value(said).encode())]
     is_signed = any(one.is_named("dkim-signature") for one in message.fields)
     keeps_dkim = is_signed and said.policy.handling.on_dkim == "deny"
     if spam.in_subject and not keeps_dkim:
         prefix = category.subject if category else "***SPAM***"
-        edits += _in_subject(message, prefix.encode("ascii"))
-    return tuple(edits)
+        subjects = [one for one in message.fields if one.is_named("subject")]
+        edits += [_prefixed(one, prefix.encode("ascii")) for one in subjects]
+        if not subjects:
+            added.append(prepend_field(message, b"Subject", prefix.encode("ascii")))
+    return edits, added
 
 
 def verdict_fields(said: Examined) -> dict[str, str]:
@@ -78,13 +84,6 @@ def _value(said: Examined) -> str:
     category = _category(said)
     name = category.name if category else "clean"
     return f"{name}; {last.scanner}={last.score:g}"
-
-
-def _in_subject(message: Message, prefix: bytes) -> list[Edit]:
-    subjects = [one for one in message.fields if one.is_named("subject")]
-    if not subjects:
-        return [prepend_field(message, b"Subject", prefix)]
-    return [_prefixed(one, prefix) for one in subjects]
 
 
 def _prefixed(field: Field, prefix: bytes) -> Edit:

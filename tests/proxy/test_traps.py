@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from smtpguard.addon import INLINE_OCTETS
+from smtpguard.judges import INLINE_OCTETS
 from tests.proxy.live import (
     Gateway,
     Sink,

@@ -53,7 +53,7 @@ def test_every_condition_is_documented_with_the_lists_that_know_it() -> None:
 
 
 def test_every_action_is_documented_with_its_lists() -> None:
-    section = README.partition("### Actions")[2].partition("## Problems")[0]
+    section = README.partition("### Actions")[2].partition("## Scanners")[0]
     rows = dict(
         re.findall(r"^\| `([a-z]+)` \| ([^|]+) \| .* \|$", section, re.MULTILINE)
     )

@@ -62,9 +62,12 @@ class Antivirus:
         """Return what becomes of a part with such a verdict."""
         if kind is VerdictKind.UNAVAILABLE and kind not in self.endings:
             kind = VerdictKind.FAILED
-        if kind in self.endings:
-            return self.endings[kind]
-        return SAFE.get(kind, _ALLOWED)
+        if kind is VerdictKind.CLEAN:
+            return _ALLOWED
+        # What no virus scanner says is no answer.
+        return (
+            self.endings.get(kind) or SAFE.get(kind) or self.ending(VerdictKind.FAILED)
+        )
 
     @property
     def worst(self) -> Action:

@@ -59,6 +59,7 @@ SLUGS: dict[str, str] = {
     # rules
     "duplicate-name": "two policies have one name",
     "unknown-list": "a pattern names a list that is not there",
+    "unknown-scanner": "a table names a scanner that is not there",
     "empty-list": "a list holds no entry",
     "unknown-action": "no such action",
     "action-not-allowed-here": "the action has no meaning in this list",

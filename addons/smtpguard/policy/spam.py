@@ -45,7 +45,10 @@ NAMES = ("confirmed", "bulk", "suspect")
 CLEAN = "clean"
 _SUBJECTS = {"bulk": "***BULK***"}
 _SUBJECT = "***SPAM***"
-_SAFE = {VerdictKind.FAILED: Ending(Action.TEMPFAIL)}
+_SAFE = {
+    VerdictKind.FAILED: Ending(Action.TEMPFAIL),
+    VerdictKind.OVERSIZE: Ending(Action.ALLOW),
+}
 _ACTIONS = (
     Action.ALLOW,
     Action.TAG,
@@ -54,6 +57,7 @@ _ACTIONS = (
     Action.DISCARD,
     Action.DROP,
 )
+_UNSCORED_ACTIONS = tuple(one for one in _ACTIONS if one is not Action.TAG)
 _LATER = ("quarantine", "block")
 EXCEPTIONS = ListSpec(
     "spam.exceptions",
@@ -114,9 +118,10 @@ class Spam:
         """
         if kind is VerdictKind.UNAVAILABLE and kind not in self.endings:
             kind = VerdictKind.FAILED
-        if kind in self.endings:
-            return self.endings[kind]
-        return _SAFE.get(kind, Ending(Action.ALLOW))
+        # What no spam engine says is no answer.
+        return (
+            self.endings.get(kind) or _SAFE.get(kind) or self.ending(VerdictKind.FAILED)
+        )
 
     @property
     def worst(self) -> Action:
@@ -177,17 +182,17 @@ _CATEGORIES = {
 _UNSCORED = {
     VerdictKind.FAILED: Key(
         "error",
-        ending_kind(_ACTIONS, _LATER),
+        ending_kind(_UNSCORED_ACTIONS, _LATER),
         "Where the engine gives no score; tempfail by default.",
     ),
     VerdictKind.OVERSIZE: Key(
         "oversize",
-        ending_kind(_ACTIONS, _LATER),
+        ending_kind(_UNSCORED_ACTIONS, _LATER),
         "Of messages larger than the engine takes; allow by default.",
     ),
     VerdictKind.UNAVAILABLE: Key(
         "unavailable",
-        ending_kind(_ACTIONS, _LATER),
+        ending_kind(_UNSCORED_ACTIONS, _LATER),
         "Where no engine can be asked; as error by default.",
     ),
 }

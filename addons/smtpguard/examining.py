@@ -1,0 +1,124 @@
+"""What the rules say to a message, piece by piece, before anything follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from smtpguard.editing import is_structural, settled
+from smtpguard.locking.container import is_container
+from smtpguard.looking import doubts
+from smtpguard.model.decision import Action, Decision, TraceStep, most_severe
+from smtpguard.policy.facts import FieldFacts, PartFacts
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from smtpguard.looking import Look
+    from smtpguard.mime import Field, Message, Part
+    from smtpguard.model.verdict import Verdict
+    from smtpguard.policy import Policy
+    from smtpguard.policy.facts import MessageFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A message and what is said to it, in pieces."""
+
+    policy: Policy
+    facts: MessageFacts
+    message: Message
+    looks: Mapping[str, Look]
+    parts: Mapping[str, Decision]
+    """By path."""
+    fields: Sequence[tuple[Field, Decision]]
+    doubts: tuple[Decision, ...]
+    """About containers, which are no parts by themselves."""
+    whole: tuple[Decision, ...] = ()
+    """By scanners, about the message as such."""
+    verdicts: Mapping[str, tuple[Verdict, ...]] = field(default_factory=dict)
+    """Of parts, by path; of the message under ``scanning.RAW`` and ``SPAM``."""
+
+    def worst(self) -> Decision:
+        """Return what counts for the whole message."""
+        fields = (decision for _, decision in self.fields)
+        said = (*self.doubts, *self.whole, *self.parts.values(), *fields)
+        return most_severe(said)
+
+    def removed(self) -> list[Field]:
+        """Return the header fields that are to go, if the message goes on."""
+        return [one for one, said in self.fields if said.action is Action.STRIP]
+
+    def tag(self) -> Decision | None:
+        """Return the decision that has the message tagged, None without one."""
+        return next((one for one in self.whole if one.action is Action.TAG), None)
+
+    def steps(self, worst: Decision) -> list[TraceStep]:
+        """Return the steps that are about no part; of a header field that passes only
+        the one that decided. ``worst`` may be a refusal to edit."""
+        told = [step for said in (*self.doubts, *self.whole) for step in said.trace]
+        for _, decision in self.fields:
+            passes = decision.action is Action.ALLOW
+            told += decision.trace[-1:] if passes else decision.trace
+        if worst.rule.startswith("on_"):
+            told += worst.trace
+        return told
+
+
+def examined(
+    policy: Policy, message: Message, looks: Mapping[str, Look], facts: MessageFacts
+) -> Examined:
+    """Ask the rules of a policy about all that a message holds."""
+    asked = [_facts(part, looks[part.path]) for part in message.candidates()]
+    parts = {one.path: settled(one, policy.part(one, facts)) for one in asked}
+    listed = message.fields if policy.headers else ()
+    fields = [(one, _field(policy, one, facts)) for one in listed]
+    doubtful = _doubtful(policy, message, looks)
+    return Examined(policy, facts, message, looks, parts, fields, doubtful)
+
+
+def _facts(part: Part, look: Look) -> PartFacts:
+    return PartFacts(
+        part.content_type,
+        part.names,
+        look.types,
+        look.facts,
+        look.contents.entries,
+        part.path,
+        look.why,
+        look.is_only_encrypted,
+        is_container(part.content_type, part.names, part.decoded()),
+    )
+
+
+def _field(policy: Policy, field: Field, facts: MessageFacts) -> Decision:
+    """Judge a header field; one that says how the message is read stays."""
+    raw = [field.raw_value, field.joined_value or b""]
+    readings = (
+        field.value,
+        *(one.decode("utf-8", "replace") for one in raw if one),
+    )
+    values = tuple(dict.fromkeys(readings))
+    said = policy.field(FieldFacts(field.name, values), facts)
+    if said.action is Action.STRIP and is_structural(field):
+        reason = f"{said.reason}; it says how the message is read, and stays"
+        return replace(said, action=Action.ALLOW, reason=reason)
+    return said
+
+
+def _doubtful(
+    policy: Policy, message: Message, looks: Mapping[str, Look]
+) -> tuple[Decision, ...]:
+    """Return what is said to doubts about what is no part by itself: containers."""
+    outside = [one for one in message.defects if one.part not in looks]
+    found = (
+        policy.finding(doubt, why, defect.part)
+        for defect in outside
+        for doubt, why in doubts([defect])
+    )
+    kinds: dict[str, Decision] = {}
+    for decision in found:
+        if decision is not None:
+            kinds.setdefault(decision.rule, decision)
+    return tuple(kinds.values())

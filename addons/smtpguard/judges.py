@@ -1,0 +1,152 @@
+"""Who judges messages, and where: small ones in the event loop, all others beside it.
+
+A judge is a thread with one interpreter lock for all of them: few are enough, and whose
+messages take long waits behind itself (``proxy.turns``). While scanners work, no judge
+waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from smtpguard.looking import TakesLong
+from smtpguard.mime import is_quick
+from smtpguard.pipeline import TransactionJudge
+from smtpguard.proxy.registry import network_of
+from smtpguard.proxy.turns import Turns
+from smtpguard.scanning import questions
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smtpguard.examining import Examined
+    from smtpguard.mime import Octets
+    from smtpguard.model.content import Spool
+    from smtpguard.model.disposition import Disposition
+    from smtpguard.model.scan import Questions, Verdicts
+    from smtpguard.policy import Policy
+    from smtpguard.proxy.hooks import SmtpMessageData
+
+
+INLINE_OCTETS = 128 * 1024
+"""Messages up to here are judged at once, unless they take long to read: 0.6 ms for
+4 KiB with two parts, 3 ms for 128 KiB of an ordinary attachment, 25 ms for what is made
+to take long (blanks in quoted-printable, headers of archives, parts to be stripped).
+All others are judged beside the event loop, so that other sessions go on: to go there
+and back costs 0.1 ms."""
+JUDGES = 2
+"""Messages judged beside the loop at the same time. More would share one interpreter
+lock and hold that many messages in memory."""
+
+
+class Judges:
+    """The judges of one process."""
+
+    def __init__(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+        self._turns = Turns(JUDGES)
+
+    def start(self) -> None:
+        """Judge beside the event loop from now on; before, all is judged in it."""
+        self._executor = ThreadPoolExecutor(JUDGES, thread_name_prefix="smtpguard")
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Take nothing more; ``at_once``: what waits is not judged either."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=at_once)
+
+    async def beside[*A, R](self, work: Callable[[*A], R], *about: *A) -> R:
+        """Do some work beside the event loop; raises what it raises."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, work, *about)
+
+    async def judge(self, data: SmtpMessageData) -> Disposition | None:
+        """Judge a message beside the loop, when it is its network's turn.
+
+        Raises what a judge raises.
+        """
+        network = network_of(data.session.client[0])
+        async with self._turns.turn(network):
+            said = await self.beside(_judge, data)
+        if not isinstance(said, _Asked):
+            return said
+        # No turn is held while others work: a scanner may take its time.
+        verdicts = await said.verdicts()
+        async with self._turns.turn(network):
+            return await self.beside(said.dispose, verdicts)
+
+    def judge_at_once(self, data: SmtpMessageData) -> bool:
+        """Judge a message now, False where that may take long.
+
+        Raises what a judge raises.
+        """
+        judge = data.transaction.judge
+        asked = data.session, data.envelope, data.content
+        waits = self._executor is None
+        if not waits and not _is_quick(data.content):
+            return False
+        if not isinstance(judge, TransactionJudge):
+            data.disposition = judge.message(*asked)
+            return True
+        if not waits and not _asks_quickly(judge.policy, data):
+            return False
+        try:
+            data.disposition = judge.message(*asked, at_once=not waits)
+        except TakesLong:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A message that scanners are asked about."""
+
+    judge: TransactionJudge
+    examined: Examined
+    questions: Questions
+
+    async def verdicts(self) -> Verdicts:
+        """Return their answers; within ``stations.SCAN_SECONDS``."""
+        scanners = self.judge.pipeline.scanners
+        if scanners is None:
+            return {}
+        return await asyncio.wrap_future(scanners.ask(self.questions))
+
+    def dispose(self, verdicts: Verdicts) -> Disposition:
+        """Judge on, beside the loop."""
+        return self.judge.dispose(self.examined, self.questions, verdicts)
+
+
+def _judge(data: SmtpMessageData) -> Disposition | _Asked | None:
+    """Judge a message beside the loop, None where nobody waits for it any more."""
+    if data.transaction.ended:
+        return None
+    judge = data.transaction.judge
+    if not isinstance(judge, TransactionJudge):
+        return judge.message(data.session, data.envelope, data.content)
+    octets = cast("Octets", data.content.view())
+    examined = judge.examine(data.session, data.envelope, octets)
+    asked = questions(examined)
+    if asked:
+        return _Asked(judge, examined, asked)
+    return judge.dispose(examined, asked, {})
+
+
+def _is_quick(content: Spool) -> bool:
+    """Whether a message is judged in the loop. Raises OSError if it is unreadable."""
+    if content.size > INLINE_OCTETS:
+        return False
+    octets = content.view()
+    return isinstance(octets, bytes) and is_quick(octets)
+
+
+def _asks_quickly(policy: Policy, data: SmtpMessageData) -> bool:
+    """Whether the rules on header fields are asked in the loop; of a small message."""
+    octets = data.content.view()
+    end = octets.find(b"\r\n\r\n") if isinstance(octets, bytes) else -1
+    header = end if end >= 0 else data.content.size
+    return policy.is_quick(header, len(data.envelope.recipients))
