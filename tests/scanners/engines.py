@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Protocol
 
 from smtpguard.errors import ScanError, ScannerUnavailableError
+from smtpguard.model.scan import Subject, Told
 from smtpguard.model.verdict import Verdict
-from smtpguard.scanners.base import Subject, Told
 
 
 type FakeScript = Callable[[Fake, socket.socket], None]

@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpguard.errors import ScanError
+from smtpguard.model.scan import Told
 from smtpguard.model.verdict import Symbol, Verdict, VerdictKind
-from smtpguard.scanners.base import Told, guard
+from smtpguard.scanners.base import guard
 from smtpguard.scanners.spamassassin import (
     MAX_ANSWER,
     SpamAssassin,
@@ -295,7 +296,7 @@ def test_who_is_not_there_is_unavailable(address: str) -> None:
 def test_a_slow_answer_is_bounded_by_the_caller() -> None:
     with fake(waiting(b"SPAMD/", to_the_end)) as made:
         began = time.monotonic()
-        verdict = asyncio.run(guard("spam", engine(made), HAM, 0.3))
+        verdict = asyncio.run(guard("spam", engine(made).scan(HAM), 0.3))
         assert 0.3 <= time.monotonic() - began < 2
     assert verdict.kind is VerdictKind.FAILED
     assert verdict.reason == "no answer in 0.3 s"
@@ -635,7 +636,7 @@ def test_real_many_at_once(real: SpamAssassin) -> None:
 @pytest.mark.real
 def test_real_server_gone_and_back(real: SpamAssassin, server: SpamdServer) -> None:
     async def ask() -> Verdict:
-        task = asyncio.ensure_future(guard("spam", real, HAM, 15))
+        task = asyncio.ensure_future(guard("spam", real.scan(HAM), 15))
         await asyncio.sleep(0.5)
         server.kill()
         return await task

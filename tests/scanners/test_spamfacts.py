@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpguard.errors import ScanError
-from smtpguard.scanners.base import Subject
+from smtpguard.model.scan import Subject
 from smtpguard.scanners.spamfacts import (
     MAX_NAME,
     MAX_SCORE,

@@ -38,7 +38,7 @@ from smtpguard.scanners.spamfacts import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smtpguard.scanners.base import Subject, Told
+    from smtpguard.model.scan import Subject, Told
 
 
 MAX_ANSWER = 4 << 20

@@ -37,9 +37,9 @@ from smtpguard.scanners.spamfacts import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from aiospamc.responses import Response  # type: ignore[import-untyped]
+    from aiospamc.responses import Response
 
-    from smtpguard.scanners.base import Subject, Told
+    from smtpguard.model.scan import Subject, Told
 
 
 MAX_ANSWER = 256 << 10
@@ -207,7 +207,7 @@ def read_answer(name: str, octets: bytes) -> Verdict:
 
 def _response(octets: bytes) -> Response:
     # Not above: see this module's head.
-    from aiospamc import (  # type: ignore[import-untyped]  # noqa: PLC0415
+    from aiospamc import (  # noqa: PLC0415
         exceptions,
         incremental_parser,
         responses,

@@ -18,7 +18,7 @@ from smtpguard.model.addresses import parse_ip
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
-    from smtpguard.scanners.base import Subject
+    from smtpguard.model.scan import Subject
 
 
 MAX_TOLD = 1000

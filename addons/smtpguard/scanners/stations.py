@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from smtpguard.model.verdict import UNDECIDED, Verdict
 from smtpguard.scanners.base import guard
 from smtpguard.scanners.clamd import Clamd
+from smtpguard.scanners.rspamd import Rspamd
+from smtpguard.scanners.spamassassin import SpamAssassin
 from smtpguard.scanners.station import Post, Station
 from smtpguard.scanners.yara import Yara
 
@@ -44,9 +46,19 @@ def _yara(spec: ScannerSpec, _: str) -> Scanner:
     return Yara(spec.name, spec.rules, spec.max_size, spec.timeout)
 
 
+def _rspamd(spec: ScannerSpec, address: str) -> Scanner:
+    return Rspamd(spec.name, address, spec.max_size)
+
+
+def _spamassassin(spec: ScannerSpec, address: str) -> Scanner:
+    return SpamAssassin(spec.name, address, spec.max_size)
+
+
 MAKERS: dict[str, Callable[[ScannerSpec, str], Scanner]] = {
     "clamd": _clamd,
     "yara": _yara,
+    "rspamd": _rspamd,
+    "spamassassin": _spamassassin,
 }
 """By the ``type`` in the rules: makes the scanner at one address."""
 
