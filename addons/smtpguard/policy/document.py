@@ -13,6 +13,7 @@ from smtpguard.model.decision import Action
 from smtpguard.model.settings import TrustedClient
 from smtpguard.policy.actions import LISTS
 from smtpguard.policy.antivirus import ANTIVIRUS, read_antivirus
+from smtpguard.policy.deliveryreader import DELIVERY, DeliverySettings
 from smtpguard.policy.dnsreader import DNS, DnsSettings, read_dns
 from smtpguard.policy.handling import HANDLING, read_handling
 from smtpguard.policy.kinds import (
@@ -30,6 +31,7 @@ from smtpguard.policy.listreader import ListReader
 from smtpguard.policy.matching import NETWORKS
 from smtpguard.policy.policies import Policy
 from smtpguard.policy.problems import Mark, shown
+from smtpguard.policy.quarantinereader import QUARANTINE, QuarantineSettings
 from smtpguard.policy.rulereader import RuleReader, named
 from smtpguard.policy.ruleset import TrustedClients
 from smtpguard.policy.scannersreader import SCHEMA as SCANNERS_SCHEMA
@@ -142,16 +144,22 @@ _POLICIES = Key(
     required=True,
 )
 _LATER = later(
-    *("quarantine", "block", "delivery", "log", "record", "notify"),
-    *("alarm", "page", "metrics", "spf", "dkim", "dmarc"),
+    *("block", "log", "record", "notify", "alarm", "page", "metrics"),
+    *("spf", "dkim", "dmarc"),
 )
 ROOT = Shape(
-    (_VERSION, _INCLUDE, _DOMAINS, _LISTS, _SCANNERS, _TRUSTED, DNS, _POLICIES),
+    (
+        *(_VERSION, _INCLUDE, _DOMAINS, _LISTS, _SCANNERS, _TRUSTED, DNS),
+        *(QUARANTINE, DELIVERY, _POLICIES),
+    ),
     _LATER,
     nested="fresh",
 )
 _MAIN_ONLY = ("belongs into the main file", "key-not-allowed-here")
-_NOT_INCLUDED = ("include", "domains", "trusted_clients", "dns")
+_NOT_INCLUDED = (
+    *("include", "domains", "trusted_clients", "dns"),
+    *("quarantine", "delivery"),
+)
 _INCLUDED_POLICIES = Key("policies", _POLICIES.kind, _POLICIES.doc)
 INCLUDED = Shape(
     (_VERSION, _LISTS, _SCANNERS, _INCLUDED_POLICIES),
@@ -171,6 +179,8 @@ class Document:
     trusted_clients: tuple[TrustedClients, ...]
     policies: tuple[Policy, ...]
     dns: DnsSettings
+    quarantine: QuarantineSettings | None
+    delivery: DeliverySettings | None
 
 
 def read_document(name: str, context: Context, reader: ListReader) -> Document | None:
@@ -200,6 +210,8 @@ def read_document(name: str, context: Context, reader: ListReader) -> Document |
         tuple(one for one in trusted if one is not None),
         tuple(policies.found),
         read_dns(root.get(DNS)),
+        root.get(QUARANTINE),
+        root.get(DELIVERY),
     )
 
 

@@ -82,6 +82,8 @@ def _load(
         tuple(one for one in lists.sources.values() if one.from_file),
         document.dns,
         _asked(document.policies),
+        document.quarantine,
+        document.delivery,
     )
     review(ruleset, lists, sink)
     return replace(ruleset, warnings=sink.problems), sink.problems

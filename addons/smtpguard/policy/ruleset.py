@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from smtpguard.model.problem import Problem
     from smtpguard.model.scannerspec import ScannerSpec
     from smtpguard.model.session import SessionFacts
+    from smtpguard.policy.deliveryreader import DeliverySettings
     from smtpguard.policy.lists import ListSource
+    from smtpguard.policy.quarantinereader import QuarantineSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,10 @@ class Ruleset:
     dns: DnsSettings = field(default_factory=DnsSettings)
     scanners: tuple[ScannerSpec, ...] = ()
     """Everybody that some policy asks."""
+    quarantine: QuarantineSettings | None = None
+    """None where the rules name none: nothing can be kept."""
+    delivery: DeliverySettings | None = None
+    """None: what is released goes to the upstream it was meant for."""
 
     def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
         """Return what a peer must tell of the real client; None for everybody else."""
