@@ -86,6 +86,19 @@ class RulesError(SmtpGuardError):
         self.problems = problems
 
 
+class QuarantineError(SmtpGuardError):
+    """Something cannot be kept, read or released; the text names item or file.
+
+    Raised by ``quarantine``. Where a message was to be kept, nobody has it then, and
+    the client is told 451, or 452 4.3.1 where it is ``full``; the CLI prints the text.
+    """
+
+    def __init__(self, text: str, *, full: bool = False) -> None:
+        super().__init__(text)
+        self.full = full
+        """There is no room: on the disk, or within ``max_size``."""
+
+
 class ReplayError(SmtpGuardError):
     """A recording or script cannot be read, or smtpguard says something else than it.
 

@@ -90,9 +90,8 @@ def test_what_cannot_be_meant_is_an_error(text: str, slug: str) -> None:
 
 def test_the_error_says_where_and_what() -> None:
     text = "delivery: {host: a, user: gw, password_file: f}\n"
-    assert problems(rules(top=text)) == [
-        (
-            "2:21: error: delivery: user needs tls: starttls_required or tls, not to tell "
-            "the password [key-not-allowed-here]"
-        )
-    ]
+    (problem,) = problems(rules(top=text))
+    assert problem == (
+        "2:21: error: delivery: user needs tls: starttls_required or tls, not to tell "
+        "the password [key-not-allowed-here]"
+    )

@@ -63,9 +63,8 @@ def test_what_cannot_be_meant_is_an_error(text: str, slug: str) -> None:
 
 
 def test_the_error_says_where_and_what() -> None:
-    assert problems(rules(top="quarantine: {folder: q, keep: 1d}\n")) == [
-        (
-            "2:25: error: quarantine: keep is shorter than keep_at_least, which is 3d by "
-            "default [bad-value]"
-        )
-    ]
+    (problem,) = problems(rules(top="quarantine: {folder: q, keep: 1d}\n"))
+    assert problem == (
+        "2:25: error: quarantine: keep is shorter than keep_at_least, which is 3d by "
+        "default [bad-value]"
+    )
