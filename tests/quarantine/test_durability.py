@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ from smtpguard.quarantine.index import Index, Query
 from smtpguard.quarantine.store import Store
 from smtpguard.quarantine.survey import whole
 from tests.integration.bed.need import need, need_root, unavailable
-from tests.integration.bed.packages import NotUnpackedError, unpacked
 from tests.quarantine.making import MESSAGE, files, kept, output, python
 
 
@@ -59,23 +57,12 @@ DURABLE = [
 ]
 
 
-def strace() -> str:
-    found = shutil.which("strace")
-    if found is None:
-        try:
-            folder = unpacked("strace", "strace", "libunwind8")
-        except NotUnpackedError as error:
-            unavailable(str(error))
-        found = str(folder / "usr" / "bin" / "strace")
-    return found
-
-
 def calls(folder: Path, left_out: int = 0) -> list[str]:
     """Return what one keep asks of the system, in order, each run of writes once."""
     folder.mkdir()
     log = folder.with_suffix(".strace")
     wanted = "trace=write,fsync,fdatasync,rename,renameat,renameat2"
-    prefix = (strace(), "-f", "-y", "-qq", "-s0", "-e", wanted, "-o", str(log))
+    prefix = (need("strace"), "-f", "-y", "-qq", "-s0", "-e", wanted, "-o", str(log))
     with python(KEEP, folder, left_out, prefix=prefix) as process:
         said = process.communicate(timeout=50)[0]
     if process.returncode and not said:
@@ -123,7 +110,16 @@ def test_an_fsync_that_is_left_out_is_seen(tmp_path: Path, number: int) -> None:
 @pytest.mark.real
 def test_a_new_folder_is_on_the_disk_too(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    prefix = (strace(), "-f", "-y", "-qq", "-e", "trace=mkdir,fsync", "-o", str(log))
+    prefix = (
+        need("strace"),
+        "-f",
+        "-y",
+        "-qq",
+        "-e",
+        "trace=mkdir,fsync",
+        "-o",
+        str(log),
+    )
     assert output(python(KEEP, tmp_path / "q", 0, prefix=prefix)) == b"250"
     made, synced = log.read_text().splitlines()[:2]
     assert f'mkdir("{tmp_path}/q"' in made

@@ -1,0 +1,126 @@
+"""Parts that are kept while the rest of their message goes on.
+
+A part is ``pending`` before the upstream is asked to take the rest, and belongs to the
+process that asks. The answer settles it: ``kept``, or deleted since the client keeps
+the whole message. Where no answer came, or the process is gone before it was settled,
+it is in doubt. Once the same message was taken, sent again, its part is there twice,
+and the one in doubt goes; not before, since until then it may be the only one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from logging import getLogger
+from typing import TYPE_CHECKING
+
+from smtpguard.errors import QuarantineError
+from smtpguard.quarantine import locks
+from smtpguard.quarantine.index import Index
+from smtpguard.quarantine.record import State
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from smtpguard.quarantine.record import HeldPart, Record
+    from smtpguard.quarantine.store import Store
+
+
+logger = getLogger(__name__)
+
+
+def keep_part(store: Store, record: Record, chunks: Iterable[bytes]) -> Record:
+    """Keep a part as pending; it is on the disk when this returns its record.
+
+    Raises as ``Store.keep``.
+    """
+    owned = replace(_part(record), state=State.PENDING, owner=store.owner())
+    return store.keep(replace(record, part=owned), chunks)
+
+
+def accept_part(store: Store, item: str) -> None:
+    """Note that the upstream has taken the rest of the message: the part is kept.
+
+    Raises QuarantineError; then it stays pending, and is in doubt once this process is
+    gone.
+    """
+    record = _settle(store, item, State.KEPT)
+    try:
+        _remove_doubted(store, record)
+    except QuarantineError as error:
+        # The part is kept, and another one is in doubt: no loss.
+        logger.warning("the part in doubt before %s stays: %s", item, error)
+
+
+def _remove_doubted(store: Store, record: Record) -> None:
+    with Index(store) as index:
+        doubted = index.doubted(record.key)
+    for item in doubted:
+        with store.locked(item):
+            if store.read(item).state is State.IN_DOUBT:
+                store.remove(item)
+
+
+def refuse_part(store: Store, item: str) -> None:
+    """Note that the upstream has not taken the message: the part is deleted.
+
+    Raises QuarantineError.
+    """
+    store.delete(item)
+
+
+def doubt_part(store: Store, item: str) -> None:
+    """Note that nobody can tell whether the upstream has taken the message.
+
+    Raises QuarantineError.
+    """
+    _settle(store, item, State.IN_DOUBT)
+
+
+def doubt_abandoned(store: Store) -> list[str]:
+    """Put in doubt what is pending and whose process is gone; return the ids.
+
+    To be called at the start. One that cannot be is told in the log. Raises
+    QuarantineError.
+    """
+    if not store.folder.is_dir():  # nothing was ever kept
+        return []
+    with Index(store) as index:
+        index.refresh()
+        pending = index.in_state(State.PENDING)
+    found = []
+    for item in pending:
+        try:
+            if _is_doubted(store, item):
+                found.append(item)
+        except QuarantineError as error:
+            logger.warning("a part is still pending: %s", error)
+    return found
+
+
+def _is_doubted(store: Store, item: str) -> bool:
+    """Put a part in doubt where its process is gone; return whether it is now."""
+    with store.locked(item):
+        record = store.read(item)
+        part = _part(record)
+        if part.state is not State.PENDING or locks.is_alive(store.folder, part.owner):
+            return False
+        _write_state(store, record, State.IN_DOUBT)
+        return True
+
+
+def _settle(store: Store, item: str, state: State) -> Record:
+    with store.locked(item):
+        return _write_state(store, store.read(item), state)
+
+
+def _write_state(store: Store, record: Record, state: State) -> Record:
+    settled = replace(record, part=replace(_part(record), state=state, owner=""))
+    store.write(settled)
+    return settled
+
+
+def _part(record: Record) -> HeldPart:
+    if record.part is None:
+        raise QuarantineError(f"{record.id}: is no part")
+    return record.part
