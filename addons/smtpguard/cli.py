@@ -1,9 +1,9 @@
-"""The command line: ``smtpguard demo | run | check | inspect | replay | unlock``.
+"""The command line: ``smtpguard demo | run | check | inspect | replay | unlock ...``.
 
 Exit status 0: fine; 1: a finding (a message is refused, a rule file is wrong, an
 outcome is not the expected one, a container does not verify); 2: usage, something that
 could not be read or written, or a gateway that cannot start. Owns arguments and
-printing, nothing else; those of ``unlock`` stand in ``unlockcommand``.
+printing, nothing else; ``unlock`` and ``quarantine`` have modules of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smtpguard import __version__, unlockcommand
+from smtpguard import __version__, quarantinecommand, unlockcommand
 from smtpguard.errors import RulesError, SmtpGuardError, os_text
 from smtpguard.loading import check_rules, default_rules, load_pipeline
 from smtpguard.policy.files import must_be_file
@@ -89,9 +89,9 @@ def parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_inspect(commands)
     _add_replay(commands)
-    unlockcommand.add_arguments(
-        commands.add_parser("unlock", help="get parts back that were locked (.clk)")
-    )
+    unlock = commands.add_parser("unlock", help="get locked parts back (.clk files)")
+    unlockcommand.add_arguments(unlock)
+    quarantinecommand.add_command(commands)
     return top
 
 
