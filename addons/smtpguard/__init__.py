@@ -6,9 +6,10 @@ The package is built in floors; a module imports only from floors below its own
 ======  ================================================================
 floor   what stands there
 ======  ================================================================
-8       ``cli``, ``unlockcommand``: arguments and printing
+8       ``cli``, ``unlockcommand``, ``quarantinecommand``: arguments and
+        printing
 7       ``demo``, ``supervisor`` (several ``workers``), ``inspecting``,
-        ``unlocking``: whole programs
+        ``unlocking``: whole programs; ``quarantineshown``
 6       ``addon``: wires rules, hooks and options together
 5       ``replay``: recorded sessions through the dialogue, without a
         network; ``contentview``: a session as mitmweb shows it;
@@ -20,7 +21,8 @@ floor   what stands there
         entered, in processes of their own
 3       ``pipeline``: message and envelope facts -> rules -> disposition,
         with ``looking`` (what parts hold), ``editing``, ``reporting`` and
-        ``dkim`` (signatures verified, told before an edit)
+        ``dkim`` (signatures verified, told before an edit);
+        ``quarantine``: what is kept, and its release
 2       ``dialogue`` (two SMTP legs, one state machine), ``policy`` (rules),
         ``inspection`` (what contents are, by their octets)
 1       ``wire`` (SMTP grammar and framing), ``mime`` (messages as spans)
@@ -28,9 +30,10 @@ floor   what stands there
         the nouns everybody shares
 ======  ================================================================
 
-Floors 0 to 3 are pure: no mitmproxy, no asyncio, no sockets, no clock. Time comes in
-as a number with each event, octets come in and go out as ``bytes``. ``locking.unlock``
-alone has a command in it: it is one file for a PC without smtpguard.
+Floors 0 to 3 but ``quarantine`` are pure: no mitmproxy, no asyncio, no sockets, no
+clock. Time comes in as a number with each event, octets come in and go out as
+``bytes``. ``locking.unlock`` alone has a command in it: it is one file for a PC without
+smtpguard.
 
 "contract 3" in a docstring is section 3 of ``docs/contract.md``, "attacks F1" a row of
 ``docs/attacks.md``, "traps 4" a section of ``docs/mitmproxy.md``.
