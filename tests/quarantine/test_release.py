@@ -10,7 +10,6 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from smtpguard.errors import QuarantineError
-from smtpguard.quarantine import release as module
 from smtpguard.quarantine.delivery import Fate
 from smtpguard.quarantine.record import State, Upstream
 from smtpguard.quarantine.release import release, upstream_delivery
@@ -51,7 +50,7 @@ def released(
     store: Store, made: Record, server: Server, **more: Any
 ) -> dict[str, Fate]:
     found = release(store, made.id, to(server.port), lambda: NOW, **more)
-    return {address: result.fate for address, result in found.items()}
+    return {str(mailbox): result.fate for mailbox, result in found.items()}
 
 
 def states(store: Store, made: Record) -> dict[str, State]:
@@ -313,7 +312,7 @@ def test_without_delivery_it_goes_where_it_was_meant_for(store: Store) -> None:
     with Server() as server:
         made = kept(store, upstream=Upstream("127.0.0.1", server.port, "starttls"))
         found = release(store, made.id, None, lambda: NOW, helo="gw.test")
-    assert found["b@y.test"].fate is Fate.SENT
+    assert [one.fate for one in found.values()] == [Fate.SENT]
     assert server.commands[0] == b"ehlo gw.test"
     assert server.messages == [MESSAGE]
 
@@ -331,8 +330,35 @@ def test_what_is_not_there_is_not_released(store: Store) -> None:
         released(store, made, server)
 
 
-def test_every_fate_has_a_state() -> None:
-    assert set(module._AFTER) == set(Fate)
+def test_a_forced_release_that_fails_leaves_what_was_there_before(
+    store: Store,
+) -> None:
+    """Else one who has it, or may have it, would be sent it again unasked."""
+    made = kept(store, "b@y.test", "c@y.test")
+    with Server(answers={b".": CLOSE}) as server:
+        released(store, made, server, recipients=boxes("b@y.test"))
+    with Server() as server:
+        released(store, made, server, recipients=boxes("c@y.test"))
+    for begin in (b"RCPT", b".", b"MAIL"):
+        with Server(answers={begin: b"550 5.7.1 no\r\n"}) as server:
+            found = released(store, made, server, force=True)
+        assert set(found.values()) == {Fate.FAILED}
+        assert states(store, made) == {"b@y.test": RELEASING, "c@y.test": RELEASED}
+        assert remembered(store, made) == {"b@y.test", "c@y.test"}
+        errors = {one.error for one in store.read(made.id).recipients}
+        assert errors == {"550 5.7.1 no"}
+
+
+def test_the_case_of_an_address_does_not_matter(store: Store) -> None:
+    made = kept(store, "b@y.test", "B@Y.test", "c@y.test")
+    with Server() as server:
+        released(store, made, server, recipients=boxes("b@Y.TEST"))
+    assert server.commands[2:4] == [b"RCPT TO:<b@y.test>", b"RCPT TO:<B@Y.test>"]
+    assert [one.state for one in store.read(made.id).recipients] == [
+        RELEASED,
+        RELEASED,
+        HELD,
+    ]
 
 
 # -- real servers ----------------------------------------------------------------------
@@ -405,7 +431,7 @@ def test_a_strict_server_gets_lines_of_any_length(
         found = release(
             store, made.id, to(sink.port, tls="starttls_required"), lambda: NOW
         )
-    assert found["b@y.test"].fate is Fate.SENT
+    assert [one.fate for one in found.values()] == [Fate.SENT]
     (copy,) = sink.copies["b@y.test"]
     assert copy.message == octets + b"\r\n"
     assert sink.ill_stuffed == 0

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from smtpguard.policy.deliveryreader import DeliveryTls
 
 
+def address(mailbox: Mailbox) -> str:
+    """Return what recipients are compared by: local parts without case, as in rules."""
+    return f"{mailbox.local_part.casefold()}@{mailbox.domain}"
+
+
 class Kind(StrEnum):
     """What the octets of an item are."""
 
@@ -155,7 +160,7 @@ class Record:
         its digest, the message's and the recipients; () for a message."""
         if self.part is None:
             return ()
-        addresses = sorted(str(one.asked.mailbox) for one in self.recipients)
+        addresses = sorted(address(one.mailbox) for one in self.recipients)
         return (self.sha256, self.part.message_sha256, *addresses)
 
     def with_recipients(self, changed: Mapping[int, HeldRecipient]) -> Record:

@@ -8,19 +8,19 @@ what is found in that state is in doubt, and only ``force`` sends it again.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from smtpguard.errors import QuarantineError
 from smtpguard.model.mailbox import Path
 from smtpguard.policy.deliveryreader import DeliverySettings
 from smtpguard.quarantine.delivery import Fate, Mail, deliver
-from smtpguard.quarantine.record import HeldRecipient, Kind, State
+from smtpguard.quarantine.record import HeldRecipient, Kind, State, address
 from smtpguard.quarantine.released import Released
 from smtpguard.quarantine.survey import whole
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from smtpguard.model.content import Content
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
     from smtpguard.quarantine.delivery import Result
     from smtpguard.quarantine.record import Record, Upstream
     from smtpguard.quarantine.store import Store
-
-
-_AFTER: Final = {
-    Fate.SENT: State.RELEASED,
-    Fate.FAILED: State.HELD,
-    Fate.IN_DOUBT: State.RELEASING,
-}
 
 
 def release(
@@ -47,7 +40,7 @@ def release(
     to: Sequence[Mailbox] = (),
     force: bool = False,
     helo: str | None = None,
-) -> dict[str, Result]:
+) -> dict[Mailbox, Result]:
     """Send a message that is held; return what became of it for each recipient.
 
     To all whom it is held for, to ``recipients`` of them alone, or to others in ``to``.
@@ -80,48 +73,58 @@ class _Release:
     ) -> None:
         self._store = store
         self._record = record
+        self._before = record.recipients
         self._numbers = numbers
         self._clock = clock
         self._released = Released(store.folder)
 
     def run(
         self, content: Content, server: DeliverySettings, helo: str | None
-    ) -> dict[str, Result]:
-        chosen = [self._record.recipients[number] for number in self._numbers]
-        mail = Mail(
-            self._record.reverse_path,
-            [one.forward_path for one in chosen],
-            content,
-        )
+    ) -> dict[Mailbox, Result]:
+        paths = [self._before[number].forward_path for number in self._numbers]
+        mail = Mail(self._record.reverse_path, paths, content)
         results = deliver(server, mail, self._commit, helo)
-        for one, result in zip(chosen, results, strict=True):
-            if result.fate is Fate.FAILED:
-                self._released.forget(self._record.sha256, one.mailbox)
         numbered = dict(zip(self._numbers, results, strict=True))
-        self._write({at: (_AFTER[r.fate], r) for at, r in numbered.items()})
-        addresses = [str(one.mailbox) for one in chosen]
-        return dict(zip(addresses, results, strict=True))
+        self._forget(at for at, r in numbered.items() if r.fate is Fate.FAILED)
+        self._write({at: self._after(at, result) for at, result in numbered.items()})
+        return {self._before[at].mailbox: result for at, result in numbered.items()}
+
+    def _after(self, number: int, result: Result) -> HeldRecipient:
+        """Return a recipient after the attempt; a failed one is what it was before."""
+        before = self._before[number]
+        match result.fate:
+            case Fate.SENT:
+                return replace(before, state=State.RELEASED, error="")
+            case Fate.IN_DOUBT:
+                return replace(before, state=State.RELEASING, error=result.text)
+        return replace(before, error=result.text)
 
     def _commit(self, accepted: Sequence[int]) -> None:
         """Note, before the final dot, whom it will be released to."""
         numbers = [self._numbers[at] for at in accepted]
-        mailboxes = [self._record.recipients[at].mailbox for at in numbers]
+        sha256 = self._record.sha256
         try:
-            for mailbox in mailboxes:
-                self._released.remember(self._record.sha256, mailbox, self._clock())
-            self._write(dict.fromkeys(numbers, (State.RELEASING, None)))
+            for at in numbers:
+                mailbox = self._before[at].mailbox
+                self._released.remember(sha256, mailbox, self._clock())
+            about_to = {
+                at: replace(self._before[at], state=State.RELEASING) for at in numbers
+            }
+            self._write(about_to)
         except QuarantineError:
-            for mailbox in mailboxes:
-                self._released.forget(self._record.sha256, mailbox)
+            self._forget(numbers)
             raise
 
-    def _write(self, states: Mapping[int, tuple[State, Result | None]]) -> None:
-        now, changed = self._clock(), {}
-        for number, (state, result) in states.items():
-            error = result.text if result and result.fate is not Fate.SENT else ""
-            one = self._record.recipients[number]
-            changed[number] = replace(one, state=state, error=error, changed=now)
-        self._record = self._record.with_recipients(changed)
+    def _forget(self, numbers: Iterable[int]) -> None:
+        for at in numbers:
+            # Who had it before, or may have had it, has it still.
+            if self._before[at].state is State.HELD:
+                self._released.forget(self._record.sha256, self._before[at].mailbox)
+
+    def _write(self, changed: Mapping[int, HeldRecipient]) -> None:
+        now = self._clock()
+        timed = {at: replace(one, changed=now) for at, one in changed.items()}
+        self._record = self._record.with_recipients(timed)
         self._store.write(self._record)
 
 
@@ -138,20 +141,23 @@ def _chosen(
     force: bool,
 ) -> tuple[Record, list[int]]:
     """Return the record, with those of ``to`` in it, and who is to get the message."""
-    known = {one.mailbox: at for at, one in enumerate(record.recipients)}
-    if to:
-        new = [mailbox for mailbox in dict.fromkeys(to) if mailbox not in known]
-        more = [HeldRecipient(Path(one), Path(one), added=True) for one in new]
-        record = replace(record, recipients=(*record.recipients, *more))
-        known |= {one: len(known) + at for at, one in enumerate(new)}
-    missing = next((one for one in recipients if one not in known), None)
-    if missing is not None:
-        raise QuarantineError(f"{record.id}: is not held for {missing}")
-    named = [known[one] for one in dict.fromkeys((*recipients, *to))]
-    # Whom an administrator once named instead gets nothing that he does not name.
-    numbers = named or [at for at, one in enumerate(record.recipients) if not one.added]
+    known = {address(one.mailbox) for one in record.recipients}
+    missing = [one for one in recipients if address(one) not in known]
+    if missing:
+        raise QuarantineError(f"{record.id}: is not held for {missing[0]}")
+    new = {address(one): one for one in to if address(one) not in known}
+    more = [HeldRecipient(Path(one), Path(one), added=True) for one in new.values()]
+    record = replace(record, recipients=(*record.recipients, *more))
+    named = {address(one) for one in (*recipients, *to)}
     states = {State.HELD, *((State.RELEASING, State.RELEASED) if force else ())}
-    return record, [at for at in numbers if record.recipients[at].state in states]
+    numbers = [
+        number
+        for number, one in enumerate(record.recipients)
+        # Whom an administrator once named instead gets nothing that he does not name.
+        if (address(one.mailbox) in named if named else not one.added)
+        and one.state in states
+    ]
+    return record, numbers
 
 
 def _why_not(record: Record) -> str:

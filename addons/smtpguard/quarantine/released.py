@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from smtpguard.errors import QuarantineError, os_text
+from smtpguard.quarantine.record import address
 
 
 if TYPE_CHECKING:
@@ -77,6 +78,5 @@ class Released:
                         path.unlink()
 
     def _path(self, sha256: str, mailbox: Mailbox) -> Path:
-        # Local parts without case, as in rules.
-        told = f"{sha256}\0{mailbox.local_part.casefold()}@{mailbox.domain}"
+        told = f"{sha256}\0{address(mailbox)}"
         return self._folder / hashlib.sha256(told.encode()).hexdigest()
