@@ -10,6 +10,7 @@ import pytest
 
 from smtpguard.cli import main
 from smtpguard.quarantine.ids import new_id
+from smtpguard.quarantine.parts import doubt_part
 from smtpguard.quarantine.record import State
 from smtpguard.quarantine.store import Store
 from tests import commands
@@ -94,6 +95,27 @@ def test_list_chooses(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert quarantine(store, "list", "--json", *words) == 0
         assert {one["id"] for one in objects(capsys)} == wanted, words
+
+
+def test_what_is_in_doubt_is_told_from_what_is_being_released(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, doubted = kept(store), store.keep(part(), [b"MZ"]).id
+    one = replace(made.recipients[0], state=State.RELEASING)
+    store.write(made.with_recipients({0: one}))
+    doubt_part(store, doubted)
+
+    def found(wanted: str) -> set[object]:
+        assert quarantine(store, "list", "--json", "--state", wanted) == 0
+        told = objects(capsys)
+        assert {row["state"] for row in told} <= {wanted}
+        return {row["id"] for row in told}
+
+    assert found("in_doubt") == {made.id, doubted}
+    assert found("releasing") == set()
+    with store.locked(made.id):
+        assert found("in_doubt") == {doubted}
+        assert found("releasing") == {made.id}
 
 
 def test_a_damaged_item_is_told_and_the_others_are_listed(

@@ -33,7 +33,7 @@ def row(store: Store) -> Row:
 
 def test_a_line_tells_a_message(store: Store) -> None:
     made = kept(store, "b@y.test", "c@y.test", "d@y.test")
-    assert row_line(store, row(store)) == (
+    assert row_line(row(store)) == (
         f"{made.id}  2026-11-24 09:36:13  message  held  {len(MESSAGE)}  "
         'a@x.test -> b@y.test and 2 more  filenames:3  "hello"'
     )
@@ -41,7 +41,7 @@ def test_a_line_tells_a_message(store: Store) -> None:
 
 def test_a_line_tells_a_part_by_its_names(store: Store) -> None:
     made = store.keep(part(), [b"MZ"])
-    assert row_line(store, row(store)) == (
+    assert row_line(row(store)) == (
         f"{made.id}  2026-11-24 09:36:13  part  pending  2  "
         'a@x.test -> b@y.test  filenames:3  "a.exe"'
     )
@@ -68,10 +68,10 @@ def test_an_object_tells_what_a_program_needs(store: Store) -> None:
 
 def test_what_nobody_releases_any_more_is_in_doubt(store: Store) -> None:
     item = kept(store).id
-    assert state_shown(store, item, State.HELD) == "held"
+    assert state_shown(store, item, State.HELD) is State.HELD
     with store.locked(item):
-        assert state_shown(store, item, State.RELEASING) == "releasing"
-    assert state_shown(store, item, State.RELEASING) == "in_doubt"
+        assert state_shown(store, item, State.RELEASING) is State.RELEASING
+    assert state_shown(store, item, State.RELEASING) is State.IN_DOUBT
 
 
 def test_all_that_is_known_of_a_message_is_told(store: Store) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from smtpguard.quarantine.release import release
 from smtpguard.quarantine.store import Store
 from smtpguard.quarantine.survey import whole
 from smtpguard.quarantine.upkeep import purge, reindex
-from smtpguard.quarantineshown import described, row_json, row_line
+from smtpguard.quarantineshown import described, row_json, row_line, state_shown
 from smtpguard.terminal import visible
 from smtpguard.wholefile import appear
 from smtpguard.wire import parse_mailbox
@@ -135,8 +136,10 @@ def _add_release(actions: _Actions) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    wanted = arguments.state
     query = Query(
-        arguments.state,
+        # Whether a release is in doubt stands in no record.
+        None if wanted in {State.RELEASING, State.IN_DOUBT} else wanted,
         arguments.kind,
         arguments.recipient,
         arguments.sender,
@@ -147,11 +150,10 @@ def _list(arguments: argparse.Namespace) -> int:
         problems = index.refresh()
         rows = index.rows(query)
     for row in rows:
-        print(
-            json.dumps(row_json(row))
-            if arguments.json
-            else visible(row_line(store, row))
-        )
+        shown = replace(row, state=state_shown(store, row.id, row.state))
+        if wanted in {None, shown.state}:
+            as_json = arguments.json
+            print(json.dumps(row_json(shown)) if as_json else visible(row_line(shown)))
     return max([_FINE, *map(_complain, problems)])
 
 
@@ -183,7 +185,8 @@ def _release(arguments: argparse.Namespace) -> int:
             force=arguments.force,
         )
         return max(
-            _tell(arguments, item, whom, result) for whom, result in results.items()
+            _tell(arguments, item, str(whom), result)
+            for whom, result in results.items()
         )
 
     return _each(arguments.ids, one)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def row_json(row: Row) -> dict[str, object]:
-    """Return a row of ``list --json``; the state is as it is in the record."""
+    """Return a row of ``list --json``."""
     return {
         "id": row.id,
         "kept_at": row.kept_at.isoformat(),
@@ -37,20 +37,19 @@ def row_json(row: Row) -> dict[str, object]:
     }
 
 
-def row_line(store: Store, row: Row) -> str:
+def row_line(row: Row) -> str:
     """Return a row of ``list``."""
     first, *others = row.recipients or ("nobody",)
     more = f" and {len(others)} more" if others else ""
     what = row.subject if row.kind is Kind.MESSAGE else ", ".join(row.names)
     when = row.kept_at.strftime("%Y-%m-%d %H:%M:%S")
-    state = state_shown(store, row.id, row.state)
     return (
-        f"{row.id}  {when}  {row.kind}  {state}  {row.size}  "
+        f"{row.id}  {when}  {row.kind}  {row.state}  {row.size}  "
         f'{row.sender} -> {first}{more}  {row.rule}  "{what}"'
     )
 
 
-def state_shown(store: Store, item: str, state: State) -> str:
+def state_shown(store: Store, item: str, state: State) -> State:
     """Return a state as it is shown: what nobody releases any more is in doubt."""
     if state is State.RELEASING and not store.is_locked(item):
         return State.IN_DOUBT
