@@ -191,8 +191,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
         normal(distributions[name][0])
         for name in imported - sys.stdlib_module_names - {"smtpguard"}
     }
-    # Demanded by the user; its scanner is not built yet (contract 7).
-    assert declared() - needed == {"pyclamd"}
+    assert declared() - needed == set()
     assert needed - declared() == set()
 
 
