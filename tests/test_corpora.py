@@ -24,7 +24,7 @@ from smtpguard.inspected import Inspected
 from smtpguard.inspecting import Inspector, Question
 from smtpguard.pipeline import Pipeline
 from smtpguard.policy.files import read_file
-from tests.judging import NOON, make_pipeline, names, rules
+from tests.judging import NOON, PreparedScanners, make_pipeline, names, rules
 
 
 if TYPE_CHECKING:
@@ -157,7 +157,10 @@ NOT_AS_IT_CAME = {
 def inspected(ruleset: Ruleset, folder: Path) -> Iterator[tuple[str, Inspected]]:
     """Yield every mail of a folder, by its path in there, as the command has it."""
     pool = unpacking.Inspector(1)
-    inspector = Inspector(Pipeline(ruleset, lambda: NOON, inspector=pool), Question())
+    # As if every scanner found them clean.
+    scanners = PreparedScanners()
+    pipeline = Pipeline(ruleset, lambda: NOON, inspector=pool, scanners=scanners)
+    inspector = Inspector(pipeline, Question())
     try:
         for result in inspector.paths(sorted(folder.rglob("*.eml"))):
             assert isinstance(result, Inspected)

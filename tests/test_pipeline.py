@@ -364,12 +364,11 @@ def test_a_control_character_in_a_header_is_refused() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        Decision(Action.QUARANTINE, "filenames:1"),
         Decision(Action.SCAN, "filenames:1"),
         Decision(Action.BLOCK, "filenames:1"),
         Decision(Action.DENY, "filenames:1", reply=None),
     ],
-    ids=["quarantine", "scan", "block", "deny without a reply"],
+    ids=["scan", "block", "deny without a reply"],
 )
 def test_what_cannot_be_carried_out_is_undecided_and_not_allowed(
     answer: Decision,

@@ -22,6 +22,7 @@ from mitmproxy import command, ctx, exceptions
 from smtpguard import contentview, options
 from smtpguard.errors import RulesError
 from smtpguard.judges import Judges
+from smtpguard.keeping import KEPT
 from smtpguard.loading import CertificatesError, check_certificates, load_for_clients
 from smtpguard.proxy.maillog import describe
 from smtpguard.proxy.sentinel import Guard, Sentinel
@@ -29,11 +30,12 @@ from smtpguard.proxy.watch import FileWatch
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
     from collections.abc import Set as AbstractSet
 
     from mitmproxy.addonmanager import Loader
 
+    from smtpguard.dialogue import TransactionRecord
     from smtpguard.options import GuardOptions
     from smtpguard.pipeline import Pipeline
     from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
@@ -50,6 +52,8 @@ judge: asking for it anew is a tenth of what a message of 1 MiB costs."""
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 WATCH_SECONDS = 1.0
+TIDY_SECONDS = 3600.0
+"""Between two looks for what is too old in the quarantine."""
 STOP_SECONDS = 60.0
 """How long replies in flight are awaited after SIGTERM (contract 3)."""
 
@@ -65,6 +69,9 @@ class SmtpGuard:
         self._judges = Judges()
         self._watcher: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
+        self._settling: set[asyncio.Task[None]] = set()
+        """Work beside the loop that nobody waits for; kept so that it is done."""
+        self._tidied = 0.0
         self._asked: asyncio.Task[None] | None = None
         """The reload that was asked for last; kept so that it is not collected."""
 
@@ -150,8 +157,8 @@ class SmtpGuard:
 
     def _on_duty(self) -> None:
         if self._options is not None and self._pipeline is not None:
-            at_once = self._judge_at_once
-            guard = Guard(self, self._options, self._pipeline, at_once)
+            asked = self._judge_at_once, self._transaction_ended
+            guard = Guard(self, self._options, self._pipeline, *asked)
             Sentinel.get().on_duty(guard)
 
     def _off_duty(self) -> None:
@@ -184,6 +191,23 @@ class SmtpGuard:
         except Exception as error:  # noqa: BLE001 - undecided; the log says why
             undecided(data, error, self._log_addresses())
         return True
+
+    def _transaction_ended(self, record: TransactionRecord) -> None:
+        """Have what was kept of a message settled beside the loop. Never raises."""
+        keeper = self._pipeline.keeper if self._pipeline is not None else None
+        if keeper is not None and record.report.get(KEPT):
+            self._beside(keeper.settle, record)
+
+    def _beside[*A](self, work: Callable[[*A], None], *about: *A) -> None:
+        """Have something done beside the loop that nobody waits for."""
+        task = asyncio.get_running_loop().create_task(self._judges.beside(work, *about))
+        self._settling.add(task)
+        task.add_done_callback(self._settled)
+
+    def _settled(self, task: asyncio.Task[None]) -> None:
+        self._settling.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("quarantine: %s", describe(error, self._log_addresses()))
 
     # -- rules -------------------------------------------------------------------------
 
@@ -265,6 +289,7 @@ class SmtpGuard:
     async def _keep_watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
+            self._tidy()
             if self._watch.look():
                 await self._reload_or_log()
 
@@ -274,6 +299,14 @@ class SmtpGuard:
         except Exception as error:  # noqa: BLE001 - the watch must go on
             trace = describe(error, self._log_addresses())
             logger.error("rules not reloaded: %s", trace)  # noqa: TRY400
+
+    def _tidy(self) -> None:
+        """Have the quarantine tidied, now and then."""
+        now = asyncio.get_running_loop().time()
+        keeper = self._pipeline.keeper if self._pipeline is not None else None
+        if keeper is not None and now - self._tidied >= TIDY_SECONDS:
+            self._tidied = now
+            self._beside(keeper.tidy)
 
     def _log_addresses(self) -> Addresses:
         """How addresses are logged; not at all while the options are not known."""

@@ -27,6 +27,7 @@ from smtpguard.mime import (
 from smtpguard.mime import lock as lock_part
 from smtpguard.model.contents import Fact
 from smtpguard.model.decision import Action, Decision, TraceStep
+from smtpguard.model.disposition import HeldContent
 from smtpguard.policy.actions import EDITING
 from smtpguard.policy.replies import MESSAGE_DENIED
 from smtpguard.rewriting import rewrite_addresses
@@ -89,17 +90,30 @@ class Editor:
     locker: Locker
 
     def parts(self, decisions: Mapping[str, Decision]) -> tuple[Edit, ...]:
-        """Plan what ``strip`` and ``lock`` ask for, once for each part that holds
-        what they speak about."""
+        """Plan what ``strip``, ``lock`` and ``quarantine`` ask for, once for each part
+        that holds what they speak about."""
         edits: list[Edit] = []
         for part, subject in self._held(decisions):
             decision = decisions[subject.path]
             notice = self._notice(subject, decision)
-            if decision.action is Action.STRIP:
-                edits += strip(self.message, part, notice)
-            else:
+            if decision.action is Action.LOCK:
                 edits += self._lock(part, subject, decision, notice)
+            else:
+                edits += strip(self.message, part, notice)
         return tuple(edits)
+
+    def kept(self, decisions: Mapping[str, Decision]) -> tuple[HeldContent, ...]:
+        """Return the parts that ``quarantine`` asks to keep."""
+        return tuple(
+            HeldContent(
+                part.path,
+                part.names or subject.names,
+                part.content_type,
+                part.decoded,
+            )
+            for part, subject in self._held(decisions)
+            if decisions[subject.path].action is Action.QUARANTINE
+        )
 
     def refusal(
         self,
@@ -178,7 +192,7 @@ class Editor:
                 filename=part.names[0] if part.names else "",
                 virus=decision.virus,
                 action=str(decision.action),
-                recovery=decision.action is Action.LOCK,
+                recovery=decision.action in (Action.LOCK, Action.QUARANTINE),
                 id=self.identifier,
             ),
             self.handling.languages,

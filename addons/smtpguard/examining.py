@@ -43,8 +43,38 @@ class Examined:
     def worst(self) -> Decision:
         """Return what counts for the whole message."""
         fields = (decision for _, decision in self.fields)
-        said = (*self.doubts, *self.whole, *self.parts.values(), *fields)
-        return most_severe(said)
+        parts = self.parts.values()
+        return most_severe((*self.doubts, *self.whole, *parts, *fields))
+
+    def about_all(self) -> list[Decision]:
+        """Return what is said to the message as such."""
+        fields = (decision for _, decision in self.fields)
+        return [*self.doubts, *self.whole, *fields, _NOTHING]
+
+    def goes_on(self) -> bool:
+        """Whether the message goes to its recipients, with or without edits.
+
+        A part that is kept is taken out of it; where something else would have the
+        message itself kept or discarded, all of it is kept.
+        """
+        worst = self.worst().action.severity
+        if worst >= Action.STRIP.severity:
+            return True
+        others = (*self.about_all(), *self.parts.values())
+        return (
+            worst == Action.QUARANTINE.severity
+            and not any(one.action is Action.DISCARD for one in others)
+            and most_severe(self.about_all()).action.severity > worst
+        )
+
+    def released(self) -> Examined:
+        """Return what is said to a message that was kept once and released."""
+        fields = [(field, _let_go(decision)) for field, decision in self.fields]
+        parts = {path: _let_go(decision) for path, decision in self.parts.items()}
+        doubts, whole = (
+            tuple(map(_let_go, said)) for said in (self.doubts, self.whole)
+        )
+        return replace(self, fields=fields, parts=parts, doubts=doubts, whole=whole)
 
     def removed(self) -> list[Field]:
         """Return the header fields that are to go, if the message goes on."""
@@ -64,6 +94,18 @@ class Examined:
         if worst.rule.startswith("on_"):
             told += worst.trace
         return told
+
+
+_NOTHING = Decision(Action.ALLOW)
+
+
+def _let_go(said: Decision) -> Decision:
+    if said.action is not Action.QUARANTINE:
+        return said
+    reason = f"{said.reason}; it was released from the quarantine"
+    step = TraceStep("released", matched=True, reason=reason)
+    trace = (*said.trace, step)
+    return replace(said, action=Action.ALLOW, reason=reason, trace=trace)
 
 
 def examined(

@@ -12,8 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from smtpguard.errors import QuarantineError
+from smtpguard.keeping import KEPT
 from smtpguard.looking import TakesLong
 from smtpguard.mime import is_quick
+from smtpguard.model.disposition import Outcome
 from smtpguard.pipeline import TransactionJudge
 from smtpguard.proxy.registry import network_of
 from smtpguard.proxy.turns import Turns
@@ -69,6 +72,17 @@ class Judges:
 
         Raises what a judge raises.
         """
+        said = await self._judge(data)
+        kept = said.report.get(KEPT) if said is not None else None
+        judge = data.transaction.judge
+        if kept and data.transaction.ended and isinstance(judge, TransactionJudge):
+            # The client has gone without a word of ours, and sends it again.
+            assert judge.pipeline.keeper is not None
+            await self.beside(judge.pipeline.keeper.drop, kept)
+            return None
+        return said
+
+    async def _judge(self, data: SmtpMessageData) -> Disposition | None:
         network = network_of(data.session.client[0])
         async with self._turns.turn(network):
             said = await self.beside(_judge, data)
@@ -95,9 +109,13 @@ class Judges:
         if not waits and not _asks_quickly(judge.policy, data):
             return False
         try:
-            data.disposition = judge.message(*asked, at_once=not waits)
+            said = judge.message(*asked, at_once=not waits)
         except TakesLong:
             return False
+        if _is_kept(said):
+            # On the disk, before anybody hears of it.
+            return False
+        data.disposition = said
         return True
 
 
@@ -105,6 +123,7 @@ class Judges:
 class _Asked:
     """A message that scanners are asked about."""
 
+    data: SmtpMessageData
     judge: TransactionJudge
     examined: Examined
     questions: Questions
@@ -118,7 +137,8 @@ class _Asked:
 
     def dispose(self, verdicts: Verdicts) -> Disposition:
         """Judge on, beside the loop."""
-        return self.judge.dispose(self.examined, self.questions, verdicts)
+        said = self.judge.dispose(self.examined, self.questions, verdicts)
+        return _kept(self.data, self.judge, said)
 
 
 def _judge(data: SmtpMessageData) -> Disposition | _Asked | None:
@@ -132,8 +152,26 @@ def _judge(data: SmtpMessageData) -> Disposition | _Asked | None:
     examined = judge.examine(data.session, data.envelope, octets)
     asked = questions(examined)
     if asked:
-        return _Asked(judge, examined, asked)
-    return judge.dispose(examined, asked, {})
+        return _Asked(data, judge, examined, asked)
+    return _kept(data, judge, judge.dispose(examined, asked, {}))
+
+
+def _is_kept(said: Disposition) -> bool:
+    """Whether something of a message is to be kept first."""
+    return said.outcome is Outcome.QUARANTINED or bool(said.held)
+
+
+def _kept(
+    data: SmtpMessageData, judge: TransactionJudge, said: Disposition
+) -> Disposition:
+    """Keep what is to be kept; return what is to become of the message then."""
+    keeper = judge.pipeline.keeper
+    if not _is_kept(said) or data.transaction.ended:
+        # A client that has gone has the message still.
+        return said
+    if keeper is None:
+        raise QuarantineError("nobody keeps what the rules put into quarantine")
+    return keeper.keep(data.session, data.envelope, data.content, said)
 
 
 def _is_quick(content: Spool) -> bool:

@@ -23,6 +23,7 @@ from smtpguard.unpacking import Inspector
 
 
 if TYPE_CHECKING:
+    from smtpguard.pipeline import Keeper
     from smtpguard.policy import Ruleset
     from smtpguard.scanning import Scanners
 
@@ -105,7 +106,24 @@ def load_for_clients(
     # Here, since whoever serves nobody does without.
     from smtpguard.nameservice import ask_texts  # noqa: PLC0415
 
-    return replace(pipeline, ask=partial(ask_texts, pipeline.rules.dns))
+    asks = partial(ask_texts, pipeline.rules.dns)
+    return replace(pipeline, ask=asks, keeper=_keeper(pipeline.rules, previous))
+
+
+def _keeper(rules: Ruleset, previous: Pipeline | None) -> Keeper | None:
+    """Return who keeps what these rules put into quarantine; None if they name none."""
+    settings = rules.quarantine
+    if settings is None:
+        return None
+    # Here, since who keeps nothing does without a database.
+    from smtpguard.keeping import FolderKeeper  # noqa: PLC0415
+
+    known = previous.keeper if previous else None
+    if isinstance(known, FolderKeeper) and known.settings == settings:
+        return known
+    keeper = FolderKeeper(settings, local_time)
+    keeper.start()
+    return keeper
 
 
 def check_rules(path: str) -> tuple[Problem, ...]:

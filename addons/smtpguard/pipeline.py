@@ -8,10 +8,11 @@ replay, unless a rule asks for the time or nobody can look into an archive just 
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from smtpguard.authors import authors
 from smtpguard.differing import keeps_apart, put_off
@@ -36,28 +37,27 @@ from smtpguard.mime import (
     remove_field,
 )
 from smtpguard.model.decision import Action, Decision
-from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.model.disposition import Disposition, HeldContent, Outcome
 from smtpguard.policy.actions import EDITING
 from smtpguard.policy.facts import MessageFacts
 from smtpguard.receivedfield import received_value
-from smtpguard.reporting import report, trace
+from smtpguard.reporting import ending, report, trace
 from smtpguard.scanning import answered, questions
 from smtpguard.tagging import tagged, verdict_fields
-from smtpguard.wire import replies
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from smtpguard.dialogue.record import TransactionRecord
     from smtpguard.dkim import Ask
     from smtpguard.examining import Examined
     from smtpguard.looking import Inspector
     from smtpguard.mime import Octets
     from smtpguard.model.content import Spool
     from smtpguard.model.envelope import Envelope
-    from smtpguard.model.mailbox import Path
-    from smtpguard.model.reply import Reply
+    from smtpguard.model.mailbox import Mailbox, Path
     from smtpguard.model.scan import Questions, Verdicts
     from smtpguard.model.session import SessionFacts
     from smtpguard.model.settings import Refusal, Settings, TrustedClient
@@ -68,6 +68,43 @@ if TYPE_CHECKING:
 
 PASSED = frozenset({Outcome.RELAYED, Outcome.MODIFIED})
 """The outcomes in which the message goes on to its recipients."""
+
+
+class Keeper(Protocol):
+    """Who keeps messages and parts (contract 8)."""
+
+    def was_released(self, sha256: str, mailbox: Mailbox) -> bool:
+        """Whether a message of that digest was released to a recipient of late."""
+        ...
+
+    def keep(
+        self,
+        session: SessionFacts,
+        envelope: Envelope,
+        content: Spool,
+        said: Disposition,
+    ) -> Disposition:
+        """Keep what ``said`` says; it is on the disk when this returns.
+
+        Returns what is to become of the message then: put off where it cannot be kept.
+        """
+        ...
+
+    def drop(self, kept: Sequence[str]) -> None:
+        """Delete what was kept of a message that its client has still."""
+        ...
+
+    def settle(self, record: TransactionRecord) -> None:
+        """Note how the transaction ended of whose message parts are kept."""
+        ...
+
+    def tidy(self) -> None:
+        """Delete what is too old, or too much."""
+        ...
+
+    def stop(self) -> None:
+        """Keep nothing more."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +127,9 @@ class Pipeline:
     """Returns an empty file, for parts that are encrypted."""
     ask: Ask | None = None
     """Who asks the DNS; None: signatures are not verified before an edit."""
+    keeper: Keeper | None = None
+    """Who keeps what is put into quarantine; None: nobody, as where a file is looked
+    at."""
     scanners: Scanners | None = None
     """Who asks scanners; None: nobody can, which the rules have an action for."""
 
@@ -113,7 +153,7 @@ class Pipeline:
 
     def stop(self) -> None:
         """Look into nothing and ask nobody any more."""
-        for one in (self.inspector, self.scanners):
+        for one in (self.inspector, self.scanners, self.keeper):
             if one is not None:
                 one.stop()
 
@@ -242,8 +282,10 @@ class TransactionJudge:
         said = answered(said, asked, verdicts)
         facts, message = said.facts, said.message
         identifier = (facts.envelope.id if facts.envelope else "") or facts.session.id
-        edits, worst = self._edits(said, identifier)
-        outcome, reply = _outcome(worst, edits, identifier)
+        if said.worst().action is Action.QUARANTINE and self._was_released(said):
+            said = said.released()
+        edits, held, worst = self._edits(said, identifier)
+        outcome, reply = ending(worst, edits, identifier)
         is_edited = outcome is Outcome.MODIFIED
         removed = (field.name for field in said.removed() if is_edited)
         disposition = Disposition(
@@ -256,24 +298,32 @@ class TransactionJudge:
             tuple(trace(said.steps(worst), said.parts, worst)),
             report(said),
             tuple(dict.fromkeys(removed)),
+            held if is_edited else (),
         )
         return Judged(said, edits, disposition)
 
+    def _was_released(self, said: Examined) -> bool:
+        """Whether the message was kept once, and released to all its recipients."""
+        envelope, keeper = said.facts.envelope, self.pipeline.keeper
+        recipients = envelope.standing if envelope else []
+        mailboxes = [one.forward_path.mailbox for one in recipients]
+        if keeper is None or not mailboxes:
+            return False
+        digest = hashlib.sha256(said.message.buffer).hexdigest()
+        return all(one and keeper.was_released(digest, one) for one in mailboxes)
+
     def _limits(self) -> Limits:
-        limits = self.policy.settings.limits
-        return Limits(
-            depth=limits.mime_depth,
-            parts=limits.mime_parts,
-            header_section=limits.header_section,
-        )
+        of = self.policy.settings.limits
+        return Limits(of.mime_depth, of.mime_parts, header_section=of.header_section)
 
     def _edits(
         self, said: Examined, identifier: str
-    ) -> tuple[tuple[Edit, ...], Decision]:
-        """Plan the edits, if it comes to that; return what counts in the end."""
+    ) -> tuple[tuple[Edit, ...], tuple[HeldContent, ...], Decision]:
+        """Plan the edits, if it comes to that; return also which parts are kept, and
+        what counts in the end."""
         worst, message = said.worst(), said.message
-        if worst.action.severity < Action.STRIP.severity:
-            return (), worst
+        if not said.goes_on():
+            return (), (), worst
         fields = [remove_field(message, field) for field in said.removed()]
         rewritten, asked = rewritten_fields(message, said.facts.envelope)
         changed, added = tagged(said)
@@ -281,7 +331,7 @@ class TransactionJudge:
         pipeline, handling = self.pipeline, self.policy.handling
         ours = forged_fields(message) if handling.own_fields else []
         if worst.action not in EDITING and not (fields or added or ours):
-            return (), worst
+            return (), (), worst
         # These go with any edit, and a signature may cover them all the same.
         ours += forged_results(message, pipeline.own_name)
         locker = Locker(pipeline.clock(), pipeline.random, pipeline.spool)
@@ -290,9 +340,10 @@ class TransactionJudge:
         edits_signed = is_covered(message, spans)
         refused = editor.refusal(said.parts, said.looks, edits_fields=edits_signed)
         if refused is not None:
-            return (), refused
+            return (), (), refused
         counts = asked if asked and worst.action is Action.ALLOW else worst
-        return (*added, *editor.parts(said.parts), *fields), counts
+        edits = (*added, *editor.parts(said.parts), *fields)
+        return edits, editor.kept(said.parts), counts
 
     def _with_own_fields(self, judged: Judged, *, at_once: bool) -> Disposition:
         """Add our fields (RFC 5321 4.4); the outcome stays what it was.
@@ -318,31 +369,3 @@ class TransactionJudge:
         found = verified(message, pipeline.ask, pipeline.clock(), at_once=at_once)
         name, limits = pipeline.own_name, self._limits()
         return with_results(said, message, edits, found, own_name=name, limits=limits)
-
-
-# -- from decisions to a disposition -------------------------------------------------
-
-
-def _outcome(
-    worst: Decision, edits: tuple[Edit, ...], identifier: str
-) -> tuple[Outcome, Reply | None]:
-    """Return what the most severe decision means for the whole message."""
-    match worst.action:
-        case Action.DENY if worst.reply is not None:
-            if worst.own_reply:
-                return Outcome.REJECTED, worst.reply
-            # Ours tells the reference as well.
-            return Outcome.REJECTED, replies.policy_refused(identifier)
-        case Action.TEMPFAIL if worst.reply is not None:
-            return Outcome.DEFERRED, worst.reply
-        case Action.DISCARD:
-            return Outcome.DISCARDED, replies.OK
-        case Action.DROP:
-            return Outcome.DROPPED, None
-        case Action.STRIP | Action.LOCK | Action.TAG if edits:
-            return Outcome.MODIFIED, None
-        case Action.ALLOW | Action.REWRITE:
-            return (Outcome.MODIFIED if edits else Outcome.RELAYED), None
-        case _:
-            # What this build cannot do must not end as if it had been allowed.
-            return Outcome.DEFERRED, replies.UNDECIDED

@@ -1,4 +1,4 @@
-"""What is told of a judged message: its trace, and the keys of contract 10."""
+"""What is told of a judged message: the reply, its trace, the keys of contract 10."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from smtpguard.mime import outline, outline_defects
+from smtpguard.model.decision import Action
+from smtpguard.model.disposition import Outcome
 from smtpguard.model.verdict import VerdictKind
 from smtpguard.policy.spam import CLEAN
 from smtpguard.scanning import SPAM
+from smtpguard.wire import replies
 
 
 if TYPE_CHECKING:
@@ -16,8 +19,10 @@ if TYPE_CHECKING:
 
     from smtpguard.examining import Examined
     from smtpguard.looking import Look
+    from smtpguard.mime import Edit
     from smtpguard.model.contents import Entry
     from smtpguard.model.decision import Decision, TraceStep
+    from smtpguard.model.reply import Reply
     from smtpguard.model.verdict import Verdict
 
 
@@ -33,6 +38,33 @@ MAX_NAMES = 10
 """Names of one part in a report; any number can be given to it, rules see them all."""
 MAX_TEXT = 255
 """Characters of a name, path or type in a report: what a file may be called."""
+
+
+def ending(
+    worst: Decision, edits: tuple[Edit, ...], identifier: str
+) -> tuple[Outcome, Reply | None]:
+    """Return what the most severe decision means for the whole message."""
+    match worst.action:
+        case Action.DENY if worst.reply is not None:
+            if worst.own_reply:
+                return Outcome.REJECTED, worst.reply
+            # Ours tells the reference as well.
+            return Outcome.REJECTED, replies.policy_refused(identifier)
+        case Action.TEMPFAIL if worst.reply is not None:
+            return Outcome.DEFERRED, worst.reply
+        case Action.DISCARD:
+            return Outcome.DISCARDED, replies.OK
+        case Action.DROP:
+            return Outcome.DROPPED, None
+        case Action.STRIP | Action.LOCK | Action.TAG | Action.QUARANTINE if edits:
+            return Outcome.MODIFIED, None
+        case Action.QUARANTINE:
+            return Outcome.QUARANTINED, replies.OK
+        case Action.ALLOW | Action.REWRITE:
+            return (Outcome.MODIFIED if edits else Outcome.RELAYED), None
+        case _:
+            # What this build cannot do must not end as if it had been allowed.
+            return Outcome.DEFERRED, replies.UNDECIDED
 
 
 def trace(

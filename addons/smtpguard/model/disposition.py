@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from smtpguard.model.content import Content
     from smtpguard.model.decision import Action, TraceStep
     from smtpguard.model.reply import Reply
@@ -23,6 +25,17 @@ class Outcome(StrEnum):
     QUARANTINED = "quarantined"
     DISCARDED = "discarded"
     DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldContent:
+    """A part that is to be kept while the rest of its message goes on."""
+
+    path: str
+    names: tuple[str, ...]
+    type: str
+    chunks: Callable[[], Iterator[bytes]]
+    """Gives its octets, the transfer encoding undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +58,6 @@ class Disposition:
     """``parts``, ``defects``, ``findings`` ... of contract 10, ready for JSON."""
     removed: tuple[str, ...] = ()
     """Names of the header fields that were taken out, each once."""
+    held: tuple[HeldContent, ...] = ()
+    """Parts to be kept before the message goes on; the whole message is kept for
+    ``quarantined``."""

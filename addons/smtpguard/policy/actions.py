@@ -25,11 +25,12 @@ _PARTS = (
     Action.TEMPFAIL,
     Action.STRIP,
     Action.LOCK,
+    Action.QUARANTINE,
     Action.DISCARD,
     Action.DROP,
 )
 _FIELDS = tuple(one for one in _PARTS if one not in (Action.LOCK, Action.SCAN))
-_PARTS_LATER = ("quarantine", "block", "add_header", "bcc", "notify")
+_PARTS_LATER = ("block", "add_header", "bcc", "notify")
 _CONNECTION = ("source", "helo", "authenticated", "tls")
 _MESSAGE = (*_CONNECTION, "from", "to", "header_from", "size", "time")
 
@@ -39,8 +40,8 @@ ALL_ACTIONS = (*(str(action) for action in Action), "add_header", "bcc", "notify
 REPLYING = frozenset({Action.DENY, Action.TEMPFAIL})
 """Actions that answer, and may have a ``reply:``."""
 
-EDITING = frozenset({Action.STRIP, Action.LOCK})
-"""Actions that leave a deny message, and may have a ``message:``."""
+EDITING = frozenset({Action.STRIP, Action.LOCK, Action.QUARANTINE})
+"""Actions that leave a deny message where a part was, and may have a ``message:``."""
 
 SKIP = "skip"
 """``on_unknown: skip``: the rule is passed over, as if it did not match."""

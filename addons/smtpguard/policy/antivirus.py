@@ -31,10 +31,11 @@ _ACTIONS = (
     Action.TEMPFAIL,
     Action.STRIP,
     Action.LOCK,
+    Action.QUARANTINE,
     Action.DISCARD,
     Action.DROP,
 )
-_LATER = ("quarantine", "block")
+_LATER = ("block",)
 SAFE: dict[VerdictKind, Ending] = {
     VerdictKind.INFECTED: Ending(Action.DENY),
     VerdictKind.ENCRYPTED: Ending(Action.LOCK),
@@ -70,11 +71,15 @@ class Antivirus:
         )
 
     @property
+    def actions(self) -> frozenset[Action]:
+        """All that a scan can lead to."""
+        kinds = (*SAFE, VerdictKind.UNAVAILABLE)
+        return frozenset(self.ending(kind).action for kind in kinds)
+
+    @property
     def worst(self) -> Action:
         """The most severe that a scan can lead to."""
-        kinds = (*SAFE, VerdictKind.UNAVAILABLE)
-        actions = (self.ending(kind).action for kind in kinds)
-        return min(actions, key=lambda action: action.severity)
+        return min(self.actions, key=lambda action: action.severity)
 
 
 _ALLOWED = Ending(Action.ALLOW)
@@ -85,7 +90,7 @@ def word(kind: VerdictKind) -> str:
     return _WORDS.get(kind, str(kind))
 
 
-_ENDING_KIND = ending_kind(_ACTIONS, _LATER)
+_ENDING_KIND = ending_kind(_ACTIONS, _LATER, of_parts=True)
 _DOCS = {
     VerdictKind.INFECTED: "Of a part with a virus; deny by default.",
     VerdictKind.ENCRYPTED: "Of one behind a password; lock by default.",

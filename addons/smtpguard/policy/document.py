@@ -204,7 +204,7 @@ def read_document(name: str, context: Context, reader: ListReader) -> Document |
     for _, fields, key in files:
         if (node := fields.get(key)) is not None:
             policies.read(node)
-    policies.check()
+    policies.check(keeps=QUARANTINE in root)
     return Document(
         context.lists.domains,
         tuple(one for one in trusted if one is not None),
@@ -321,8 +321,13 @@ class _Policies:
                     context.error(rule.mark, text, "missing-key")
                     return
 
-    def check(self) -> None:
-        """Note what the policies lack as a whole."""
+    def check(self, *, keeps: bool) -> None:
+        """Note what the policies lack as a whole; ``keeps``: there is a quarantine."""
+        for policy in self.found if not keeps else ():
+            if policy.quarantines:
+                text = f"policy {shown(policy.name)}: the action quarantine needs the "
+                text += 'top-level key "quarantine"'
+                self._context.error(policy.mark, text, "missing-key")
         if self._last is None:
             return
         fields, name = self._last

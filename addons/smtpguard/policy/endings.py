@@ -45,12 +45,13 @@ def action_key(actions: tuple[Action, ...], later: tuple[str, ...] = ()) -> Key[
 
 
 def ending_kind(
-    actions: tuple[Action, ...], later: tuple[str, ...] = ()
+    actions: tuple[Action, ...], later: tuple[str, ...] = (), *, of_parts: bool = False
 ) -> Kind[Ending]:
-    """Return the kind of endings with one of these actions."""
+    """Return the kind of endings with one of these actions, ``of_parts`` or of whole
+    messages."""
     action = action_key(actions, later)
     keys = [action, REPLY_KEY]
-    if not EDITING.isdisjoint(actions):
+    if of_parts:
         keys.append(MESSAGE)
     shape = Shape(tuple(keys))
 
@@ -72,7 +73,7 @@ def read_ending(fields: Fields, key: Key[str], context: Context) -> Ending | Non
     action, text = Action(word), fields.get(REPLY_KEY)
     message = fields.get(MESSAGE, "")
     if MESSAGE in fields and action not in EDITING:
-        words = f'"message" belongs to strip and lock, not to {action}'
+        words = f'"message" belongs to strip, lock and quarantine, not to {action}'
         context.error(fields.mark_of(MESSAGE), words, "key-not-allowed-here")
         return None
     if text is None:

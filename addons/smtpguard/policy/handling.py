@@ -27,6 +27,7 @@ _ACTIONS = (
     Action.ALLOW,
     Action.DENY,
     Action.TEMPFAIL,
+    Action.QUARANTINE,
     Action.DISCARD,
     Action.DROP,
 )
@@ -49,7 +50,7 @@ class Handling:
     """Whether ``X-SmtpGuard-*`` fields are added, and forged ones removed."""
 
 
-_ENDING_KIND = ending_kind(_ACTIONS, ("quarantine", "block"))
+_ENDING_KIND = ending_kind(_ACTIONS, ("block",))
 _ENDINGS = {
     "ambiguous": Key(
         "ambiguous", _ENDING_KIND, "Where two readers could see different things."

@@ -96,6 +96,8 @@ class Policy:
     """Whether some rule asks for what a part holds, beyond what it claims."""
     recipient_tests: tuple[Condition, ...] = field(init=False)
     """The ``to`` conditions of rules on content."""
+    quarantines: bool = field(init=False)
+    """Whether something may have to be kept."""
 
     def __post_init__(self) -> None:
         """Gather what is asked for once a recipient or a part."""
@@ -106,6 +108,12 @@ class Policy:
         exceptions = self.spam.exceptions if self.spam else ()
         tests = _recipient_tests((*self.headers, *files, *exceptions))
         object.__setattr__(self, "recipient_tests", tests)
+        asked: tuple[Rule[Any], ...] = (*self.headers, *files, *exceptions)
+        actions = {one for rule in asked for one in (rule.action, rule.on_unknown)}
+        actions |= {one.action for one in self.handling.endings.values()}
+        for table in (self.antivirus, self.spam):
+            actions |= table.actions if table else frozenset()
+        object.__setattr__(self, "quarantines", Action.QUARANTINE in actions)
 
     def helo(self, session: SessionFacts, now: datetime | None = None) -> Decision:
         """Judge the name the client greets with: allow, deny, tempfail or drop."""

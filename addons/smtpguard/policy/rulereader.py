@@ -313,7 +313,7 @@ def _target(fields: Fields) -> Rewrite | None:
 
 def _check_message(fields: Fields, action: Action | None, context: Context) -> None:
     if MESSAGE in fields and action is not None and action not in EDITING:
-        words = f'"message" belongs to strip and lock, not to {action}'
+        words = f'"message" belongs to strip, lock and quarantine, not to {action}'
         context.error(fields.mark_of(MESSAGE), words, "key-not-allowed-here")
 
 

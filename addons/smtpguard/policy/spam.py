@@ -54,11 +54,12 @@ _ACTIONS = (
     Action.TAG,
     Action.DENY,
     Action.TEMPFAIL,
+    Action.QUARANTINE,
     Action.DISCARD,
     Action.DROP,
 )
 _UNSCORED_ACTIONS = tuple(one for one in _ACTIONS if one is not Action.TAG)
-_LATER = ("quarantine", "block")
+_LATER = ("block",)
 EXCEPTIONS = ListSpec(
     "spam.exceptions",
     "Rules on the reverse-path of messages, asked before any engine.",
@@ -124,13 +125,16 @@ class Spam:
         )
 
     @property
+    def actions(self) -> frozenset[Action]:
+        """All that a score, or none, can lead to."""
+        kinds = (*_SAFE, VerdictKind.UNAVAILABLE)
+        endings = [*(one.ending for one in self.categories), *map(self.ending, kinds)]
+        return frozenset(one.action for one in endings)
+
+    @property
     def worst(self) -> Action:
-        """The most severe that a score can lead to."""
-        endings = [one.ending for one in self.categories]
-        endings += [self.ending(VerdictKind.FAILED), self.ending(VerdictKind.OVERSIZE)]
-        endings.append(self.ending(VerdictKind.UNAVAILABLE))
-        actions = (one.action for one in endings)
-        return min(actions, key=lambda action: action.severity)
+        """The most severe of these."""
+        return min(self.actions, key=lambda action: action.severity)
 
 
 def _read_subject(node: Node, context: Context) -> str | None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mitmproxy.proxy import context, layer
     from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
+    from smtpguard.dialogue import TransactionRecord
     from smtpguard.model.decider import Decider
     from smtpguard.model.session import SessionFacts
     from smtpguard.options import GuardOptions
@@ -58,6 +59,8 @@ class Guard:
     decider: Decider
     judge_at_once: Callable[[SmtpMessageData], bool] = lambda _: False
     """See ``Services.judge_at_once``."""
+    transaction_ended: Callable[[TransactionRecord], None] = lambda _: None
+    """See ``Services.transaction_ended``."""
 
 
 class Sentinel:
@@ -233,6 +236,11 @@ class Sentinel:
         guard = self._guard
         return guard is not None and guard.judge_at_once(data)
 
+    def _transaction_ended(self, record: TransactionRecord) -> None:
+        """Tell whoever is on duty now that a transaction has ended."""
+        if self._guard is not None:
+            self._guard.transaction_ended(record)
+
     def _enter(
         self, found: context.Context, session: SessionFacts, guard: Guard, refused: str
     ) -> layer.Layer:
@@ -247,6 +255,7 @@ class Sentinel:
             make_recorder=partial(Recorder, budget=self.registry.recordings),
             decider=self.rules,
             judge_at_once=self._judge_at_once,
+            transaction_ended=self._transaction_ended,
             heard=self.registry.listeners.heard(),
         )
         made = entry.Entry(found, session, services)

@@ -53,6 +53,8 @@ class Services:
     """Who answers for the rules; asked directly where no other addon wants a say."""
     judge_at_once: Callable[[SmtpMessageData], bool] = lambda _: False
     """Judges a message on the spot; False where that has to go through the hook."""
+    transaction_ended: Callable[[TransactionRecord], None] = lambda _: None
+    """Told of each transaction that has ended. Never raises."""
     heard: frozenset[str] = field(default_factory=frozenset)
     """Hooks that other addons listen to, as they were when the session began."""
     clock: Callable[[], float] = time.monotonic

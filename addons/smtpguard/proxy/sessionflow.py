@@ -61,6 +61,7 @@ class SessionFlow:
         self._heard = services.heard
         self._addresses = services.options.log_addresses
         self._recorder = services.make_recorder(self.flow, services.options)
+        self._on_transaction = services.transaction_ended
         self._on_end = on_end
         self._last_hook: commands.StartHook | None = None
 
@@ -80,6 +81,7 @@ class SessionFlow:
         """Take a transaction's outcome; return the hook that refreshes views."""
         if "smtp_end" in self._heard:
             self._keep(record)
+        self._safely(self._on_transaction, record)
         self._safely(self._recorder.transaction, record)
         if self.update(now=True) and "tcp_message" in self._heard:
             return tcp_layer.TcpMessageHook(self.flow)

@@ -38,6 +38,7 @@ LIMIT_CLOSE: Final = Reply.make(421, "4.7.0", "Limit exceeded, closing connectio
 # 4yz: not now; the client keeps the message.
 
 UNDECIDED: Final = Reply.make(451, "4.3.0", "Message not decided, try again later")
+STORAGE_FULL: Final = Reply.make(452, "4.3.1", "Insufficient storage, try again later")
 STORAGE_FAILED: Final = Reply.make(451, "4.3.0", "Storage failed, try again later")
 SESSION_CLOSED: Final = Reply.make(451, "4.5.0", "Session closed before an answer")
 """To a command that still waits for the upstream when the session ends."""

@@ -1,0 +1,134 @@
+"""What is kept, when, and what becomes of it (live: ``integration``)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtpguard.dialogue import TransactionRecord
+from smtpguard.keeping import KEPT, FolderKeeper
+from smtpguard.model.content import MemorySpool
+from smtpguard.model.disposition import Disposition, HeldContent, Outcome
+from smtpguard.policy.quarantinereader import QuarantineSettings
+from smtpguard.quarantine.record import Record, State
+from smtpguard.quarantine.store import Store
+from smtpguard.wire import replies
+from tests.judging import NOON, make_envelope, make_session
+
+
+MAIL = b"Subject: =?utf-8?q?=C3=BC?=\r\nFrom: A <a@out.test>\r\n\r\nHello\r\n"
+MESSAGE = Disposition(Outcome.QUARANTINED, replies.OK, rule="headers:1")
+FILE = HeldContent("1.2", ("a.bin",), "x/y", lambda: iter([b"ab", b"c"]))
+PART = Disposition(Outcome.MODIFIED, held=(FILE,), rule="filenames:1")
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Any:
+    made = FolderKeeper(QuarantineSettings(str(tmp_path / "held")), lambda: NOON)
+    yield made
+    made.stop()
+
+
+def keep(keeper: FolderKeeper, said: Disposition) -> Disposition:
+    spool = MemorySpool()
+    spool.write(MAIL)
+    return keeper.keep(make_session(), make_envelope(), spool, said)
+
+
+def items(keeper: FolderKeeper) -> list[Record]:
+    store = Store(Path(keeper.settings.folder))
+    return [store.read(item) for item in store.ids()] if store.folder.is_dir() else []
+
+
+def ended(kept: Disposition, outcome: Outcome, doubt: str = "") -> TransactionRecord:
+    return TransactionRecord(
+        "t.1", "t", "p", outcome, "", "", (), 0, "", in_doubt=doubt, report=kept.report
+    )
+
+
+def test_a_message_is_kept_as_it_came(keeper: FolderKeeper) -> None:
+    kept = keep(keeper, MESSAGE)
+    [record] = items(keeper)
+    assert kept == replace(MESSAGE, report={KEPT: [record.id]})
+    assert (record.sha256, record.size) == (
+        hashlib.sha256(MAIL).hexdigest(),
+        len(MAIL),
+    )
+    assert (record.subject, record.header_from) == ("\u00fc", "A <a@out.test>")
+    assert record.state is State.HELD
+    keeper.settle(ended(kept, Outcome.QUARANTINED))
+    assert items(keeper) == [record]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "doubt", "state"),
+    [
+        (Outcome.MODIFIED, "", State.KEPT),
+        (Outcome.MODIFIED, "client gone after the upstream's 250", State.KEPT),
+        (Outcome.DEFERRED, "upstream silent after the final dot", State.IN_DOUBT),
+        (Outcome.DEFERRED, "", None),
+        (Outcome.REJECTED, "", None),
+    ],
+)
+def test_how_the_rest_ended_settles_a_part(
+    keeper: FolderKeeper, outcome: Outcome, doubt: str, state: State | None
+) -> None:
+    kept = keep(keeper, PART)
+    [record] = items(keeper)
+    assert record.state is State.PENDING
+    assert record.part is not None
+    assert (record.part.names, record.part.type) == (("a.bin",), "x/y")
+    assert record.part.message_sha256 == hashlib.sha256(MAIL).hexdigest()
+    keeper.settle(ended(kept, outcome, doubt))
+    assert [one.state for one in items(keeper)] == ([state] if state else [])
+
+
+def test_what_a_process_left_pending_is_in_doubt_at_the_next_start(
+    keeper: FolderKeeper,
+) -> None:
+    keep(keeper, PART)
+    keeper.stop()
+    again = FolderKeeper(keeper.settings, lambda: NOON)
+    again.start()
+    assert [one.state for one in items(again)] == [State.IN_DOUBT]
+    again.stop()
+
+
+def test_what_cannot_be_kept_is_put_off(tmp_path: Path, keeper: FolderKeeper) -> None:
+    (tmp_path / "held").write_text("no folder")
+    for said in (MESSAGE, PART):
+        put_off = keep(keeper, said)
+        assert (put_off.outcome, put_off.reply) == (
+            Outcome.DEFERRED,
+            replies.STORAGE_FAILED,
+        )
+        assert (put_off.held, put_off.content) == ((), None)
+
+
+def test_a_full_quarantine_is_told_so(tmp_path: Path) -> None:
+    small = QuarantineSettings(str(tmp_path / "held"), max_size=10)
+    keeper = FolderKeeper(small, lambda: NOON)
+    assert keep(keeper, MESSAGE).reply is replies.STORAGE_FULL
+    assert items(keeper) == []
+
+
+def test_of_several_parts_all_are_kept_or_none(keeper: FolderKeeper) -> None:
+    def broken() -> Any:
+        yield b"a"
+        raise OSError(5, "Input/output error")
+
+    two = replace(PART, held=(FILE, replace(FILE, chunks=broken)))
+    assert keep(keeper, two).outcome is Outcome.DEFERRED
+    assert items(keeper) == []
+    assert keep(keeper, replace(PART, held=(FILE, FILE))).outcome is Outcome.MODIFIED
+    assert len(items(keeper)) == 2
+
+
+def test_what_was_kept_for_nobody_is_dropped(keeper: FolderKeeper) -> None:
+    kept = keep(keeper, MESSAGE)
+    keeper.drop(kept.report[KEPT])
+    assert items(keeper) == []
