@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 
+from tests.integration.sending import source
 from tests.scanners.engines import Fake
 
 
@@ -87,7 +88,7 @@ class Cell:
     @property
     def source(self) -> str:
         """The client's address, by which the policy of the cell is chosen."""
-        return f"127.0.{1 + self.number // 200}.{1 + self.number % 200}"
+        return source(self.number)
 
     @property
     def recipient(self) -> str:

@@ -6,8 +6,6 @@ through (contract 2 and 7).
 
 from __future__ import annotations
 
-import smtplib
-import ssl
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +24,7 @@ from tests.integration.failures import (
     STRIPPED,
     Cell,
 )
+from tests.integration.sending import sent
 from tests.integration.sink import Sink
 from tests.judging import TEXT_PART, attachment, lines, mixed
 from tests.scanners.engines import fake
@@ -111,25 +110,14 @@ def mail(cell: Cell) -> bytes:
     return head + mixed(TEXT_PART, FILE)
 
 
-def sent(guard: Guard, cell: Cell) -> str:
-    """Return the last reply to the mail of a cell."""
-    context = ssl.create_default_context(cafile=str(guard.trust))
-    with smtplib.SMTP(
-        "127.0.0.1", guard.port, timeout=60, source_address=(cell.source, 0)
-    ) as client:
-        client.starttls(context=context)
-        client.ehlo("client.example")
-        assert client.mail("a@out.example")[0] == 250
-        assert client.rcpt(cell.recipient)[0] == 250
-        code, text = client.data(mail(cell))
-    return f"{code} {text.decode()}"
-
-
 @pytest.fixture(scope="module")
 def replies(guard: Guard) -> dict[int, str]:
     """Send the mails of all cells, some at the same time."""
     with ThreadPoolExecutor(8) as pool:
-        told = pool.map(lambda cell: sent(guard, cell), CELLS)
+        told = pool.map(
+            lambda cell: sent(guard, mail(cell), cell.recipient, number=cell.number),
+            CELLS,
+        )
         return dict(zip((cell.number for cell in CELLS), told, strict=True))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import smtplib
-import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 
 from tests.integration.bed.guard import ROOT
 from tests.integration.bed.process import wait_until
+from tests.integration.sending import sent
 from tests.integration.sink import Sink
 from tests.judging import TEXT_PART, attachment, lines, mixed
 
@@ -56,19 +55,6 @@ def guard(start_unowned_guard: StartGuard, sink: Sink) -> Iterator[Guard]:
     yield running
     assert running.stop() == 0
     assert "Traceback" not in running.log
-
-
-def sent(guard: Guard, mail: bytes, *recipients: str) -> str:
-    """Return the reply to a mail over STARTTLS."""
-    context = ssl.create_default_context(cafile=str(guard.trust))
-    with smtplib.SMTP("127.0.0.1", guard.port, timeout=30) as client:
-        client.starttls(context=context)
-        client.ehlo("client.example")
-        client.mail("a@out.example")
-        for recipient in recipients:
-            client.rcpt(recipient)
-        code, text = client.data(mail)
-    return f"{code} {text.decode()}"
 
 
 def quarantine(guard: Guard, *words: str) -> Any:
