@@ -4,6 +4,7 @@
     python -m benchmarks speed --quick       the ways alone, in a minute
     python -m benchmarks inspect             mails read, beside CPython's ``email``
     python -m benchmarks bombs               what each bomb costs a gateway
+    python -m benchmarks scan                rates with clamd, without, and with it gone
     python -m benchmarks linearity           time by message size, up to 50 MiB
     python -m benchmarks crowd               50 messages of 20 MiB at once: memory
     python -m benchmarks soak                memory after 2,000 and 20,000 mails
@@ -25,7 +26,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import blasts, reading, report, speed
+from benchmarks import blasts, reading, report, scanning, speed
 from benchmarks.endurance import CHECKS, check_table, run_check
 from benchmarks.generator import UnavailableError, build
 from benchmarks.ways import WAYS, Ground, Way, ground
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-MODES = ("speed", "inspect", "bombs", *CHECKS, "all")
-ON_GROUND = frozenset({"speed", *CHECKS})
+MODES = ("speed", "inspect", "bombs", "scan", *CHECKS, "all")
+ON_GROUND = frozenset({"speed", "scan", *CHECKS})
 """Those that need the load generator and its sinks."""
 
 
@@ -119,6 +120,8 @@ def _on_ground(
     with ground(folder, build()) as place:
         if "speed" in modes:
             found["speed"] = _speed(place, arguments)
+        if "scan" in modes:
+            found["scan"] = _scan(place, arguments)
         if checks := [mode for mode in modes if mode in CHECKS]:
             found["checks"] = _checks(place, checks, arguments)
         found["lost"] = place.finish()
@@ -156,6 +159,13 @@ def _speed(place: Ground, arguments: argparse.Namespace) -> dict[str, Any]:
     return {"cases": rows, "ratios": report.ratio_rows(ratios)}
 
 
+def _scan(place: Ground, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    rounds = arguments.rounds or (2 if arguments.quick else 5)
+    rows = scanning.measure(place, rounds, quick=arguments.quick, tell=_tell)
+    print(scanning.table(rows))
+    return [row.to_json() for row in rows]
+
+
 def _checks(
     place: Ground, names: Sequence[str], arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
@@ -171,7 +181,7 @@ def _checks(
 
 def _all_ok(result: dict[str, Any]) -> bool:
     rows = [*result.get("speed", {}).get("ratios", [])]
-    for key in ("checks", "inspect", "bombs"):
+    for key in ("checks", "inspect", "bombs", "scan"):
         rows += result.get(key, [])
     failed = sum(
         row["failed_sessions"] for row in result.get("speed", {}).get("cases", [])
