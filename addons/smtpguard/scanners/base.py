@@ -50,7 +50,8 @@ async def guard(name: str, verdict: Awaitable[Verdict], seconds: float) -> Verdi
 async def _guarded(name: str, verdict: Awaitable[Verdict], seconds: float) -> Verdict:
     try:
         async with asyncio.timeout(max(seconds, 0)):
-            return await verdict
+            said = await verdict
+        return replace(said, name=printable(said.name), reason=printable(said.reason))
     except ScannerUnavailableError as error:
         return Verdict(name, VerdictKind.UNAVAILABLE, reason=printable(str(error)))
     except ScanError as error:

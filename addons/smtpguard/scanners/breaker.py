@@ -36,7 +36,7 @@ class Breaker:
     def __init__(self) -> None:
         self.state = State.CLOSED
         self.reason = ""
-        """Why it is not closed."""
+        """Of the last failure; "" once it has answered."""
         self._failures = 0
 
     @property
@@ -63,15 +63,16 @@ class Breaker:
 
 
 class Poison:
-    """Files that were in flight when a scanner died.
+    """Files that were in flight when a scanner died; at any of its addresses.
 
     One that was alone is guilty. Of several nobody knows which: each may be scanned
     once more, and is guilty if the scanner dies again.
     """
 
     def __init__(self) -> None:
-        self._flying: Counter[str] = Counter()
-        self._fallen: Counter[str] = Counter()
+        self._flying: Counter[tuple[str, str]] = Counter()
+        """Address and digest."""
+        self._fallen: Counter[tuple[str, str]] = Counter()
         """Those that a death has been told of already, and will tell of it as well."""
         self._suspects: dict[str, float] = {}
         self._guilty: dict[str, float] = {}
@@ -80,27 +81,28 @@ class Poison:
         """Whether a file is not to be handed over."""
         return self._guilty.get(digest, now) > now
 
-    def begin(self, digest: str) -> None:
+    def begin(self, address: str, digest: str) -> None:
         """Note that a file is handed over."""
-        self._flying[digest] += 1
+        self._flying[address, digest] += 1
 
-    def end(self, digest: str, *, cleared: bool) -> None:
+    def end(self, address: str, digest: str, *, cleared: bool) -> None:
         """Note that a scan is over; ``cleared``: the scanner survived it."""
         for counted in (self._flying, self._fallen):
-            counted[digest] -= 1
-            if counted[digest] <= 0:
-                del counted[digest]
+            counted[address, digest] -= 1
+            if counted[address, digest] <= 0:
+                del counted[address, digest]
         if cleared:
             self._suspects.pop(digest, None)
 
-    def died(self, digest: str, now: float) -> None:
+    def died(self, address: str, digest: str, now: float) -> None:
         """Note that the scanner ended while it had this file; before its ``end``."""
-        if self._fallen[digest] > 0:
+        if self._fallen[address, digest] > 0:
             return
-        self._fallen = Counter(self._flying)
-        for one in self._fallen:
-            is_alone = len(self._fallen) == 1
-            if is_alone or self._suspects.get(one, now) > now:
+        there = Counter({k: n for k, n in self._flying.items() if k[0] == address})
+        struck = there - self._fallen
+        self._fallen |= there
+        for _, one in struck:
+            if len(struck) == 1 or self._suspects.get(one, now) > now:
                 _remember(self._guilty, one, now)
             else:
                 _remember(self._suspects, one, now)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import select
 import socket
+import threading
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyclamd
 
@@ -39,9 +41,9 @@ SIZE_SECONDS = 600.0
 """For which the size is remembered that clamd refused (its StreamMaxLength cannot be
 asked for)."""
 
-_VERDICT = re.compile(r"stream: (?:OK|[^\n]{1,1024} (?:FOUND|ERROR))")
+_VERDICT = re.compile("stream: (?:OK|[!-~][ -~]{0,1023} (?:FOUND|ERROR))")
 _PONG = re.compile("PONG")
-_TOO_LONG = "INSTREAM size limit exceeded. ERROR"
+_TOO_LONG = b"INSTREAM size limit exceeded. ERROR\n"
 _ENCRYPTED = "Heuristics.Encrypted."
 _LIMITS = "Heuristics.Limits.Exceeded"
 _UNIX = "unix:"
@@ -115,7 +117,6 @@ class _Client(pyclamd.ClamdNetworkSocket):  # type: ignore[misc]
     def __init__(self, address: str, deadline: float) -> None:
         # Not pyclamd's own, which connects once to see whether somebody is there.
         self._address = address
-        self._deadline = deadline
         self._form = _VERDICT
         self._answer = ""
         self.clamd_socket = _Socket(deadline)
@@ -126,6 +127,8 @@ class _Client(pyclamd.ClamdNetworkSocket):  # type: ignore[misc]
             found = self.scan_stream(_Reader(subject.chunks()), chunk_size=CHUNK)
         except _RefusedError:
             return "LONG", ""
+        finally:
+            self.clamd_socket.close()
         if found is None and self._answer == "stream: OK":
             return "OK", ""
         if not isinstance(found, dict) or list(found) != ["stream"]:
@@ -136,11 +139,14 @@ class _Client(pyclamd.ClamdNetworkSocket):  # type: ignore[misc]
     def pinged(self) -> None:
         """Return if clamd answers."""
         self._form = _PONG
-        self.ping()
+        try:
+            self.ping()
+        finally:
+            self.clamd_socket.close()
 
     def cut(self) -> None:
-        """End the connection under whoever waits for something on it."""
-        self.clamd_socket.close()
+        """End the connection under the thread that waits for something on it."""
+        self.clamd_socket.cut()
 
     # -- what pyclamd calls --------------------------------------------------------
 
@@ -149,13 +155,10 @@ class _Client(pyclamd.ClamdNetworkSocket):  # type: ignore[misc]
 
     def _recv_response(self) -> str:
         if self._answer:
-            self.clamd_socket.expect_end()
             return ""
-        line = self.clamd_socket.line()
-        if line == _TOO_LONG:
-            raise _RefusedError
+        line = self.clamd_socket.answer()
         if not self._form.fullmatch(line):
-            raise ScanError(f"clamd says: {line!r}")
+            raise ScanError(f"clamd says: {line}")
         self._answer = line
         return line
 
@@ -183,89 +186,114 @@ class _Reader:
 
 
 class _Socket:
-    """A connection with one deadline for all that is done on it."""
+    """A connection with one deadline for all that is done on it.
+
+    Of one thread, but for ``cut``.
+    """
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
+        self._lock = threading.Lock()
+        """So that nobody cuts what is closed: its number may be another's by then."""
         self._socket: socket.socket | None = None
         self._is_cut = False
+        self._incoming = select.poll()
 
     def connect(self, address: str) -> None:
+        """Connect. Raises ScannerUnavailableError."""
         try:
             if address.startswith(_UNIX):
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                self._socket.settimeout(self._left())
-                self._socket.connect(address.removeprefix(_UNIX))
+                self._open(socket.AF_UNIX, address.removeprefix(_UNIX))
             else:
-                host, _, port = address.rpartition(":")
-                where = (host.strip("[]"), int(port))
-                self._socket = socket.create_connection(where, self._left())
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
+                self._open_host(*address.rsplit(":", 1))
+        except (OSError, ValueError) as error:
             raise ScannerUnavailableError(f"{address}: {error}") from None
 
     def send(self, octets: bytes) -> None:
-        """Send all of it."""
+        """Send all of it, while the peer is silent: it has not heard the end yet."""
         try:
-            self._timed().sendall(octets)
+            connected = self._timed()
+            if not self._incoming.poll(0):
+                connected.sendall(octets)
+                return
         except TimeoutError:
             self._late()
         except OSError:
-            # It may have said why before it went.
-            self._refused()
+            pass  # It may have said why before it went.
+        raise ScanError(f"clamd says before it had all: {self.answer()}")
 
-    def line(self) -> str:
-        """Return one line without its end."""
-        received = bytearray()
-        while not received.endswith(b"\n"):
-            octets = self._recv()
-            if not octets:
-                raise ScannerDiedError("clamd ended without an answer")
-            received += octets
-            if len(received) > MAX_ANSWER:
-                raise ScanError("clamd answers without an end")
-        text = received[:-1].decode("ascii", "backslashreplace")
-        if "\n" in text:
-            raise ScanError(f"clamd says: {text!r}")
-        return text
+    def answer(self) -> str:
+        """Return the one line that the peer says before it ends, without its end."""
+        said = bytearray()
+        try:
+            while octets := self._recv():
+                said += octets
+                if said == _TOO_LONG:
+                    # It need not end well: there is more in flight than it reads.
+                    raise _RefusedError
+                if len(said) > MAX_ANSWER:
+                    raise ScanError("clamd answers without an end")
+        except OSError as error:
+            if said.endswith(b"\n"):
+                raise ScanError(f"clamd says before {error}: {_text(said)}") from None
+            raise ScannerDiedError(f"clamd: {error}") from None
+        if not said.endswith(b"\n"):
+            raise ScannerDiedError("clamd ended without a whole answer")
+        return _text(said[:-1])
 
-    def expect_end(self) -> None:
-        """Wait until the peer closes; whatever else it says spoils its answer."""
-        if octets := self._recv():
-            raise ScanError(f"clamd goes on after its answer: {octets[:80]!r}")
+    def cut(self) -> None:
+        """End the connection; the thread that waits on it is told, and closes it."""
+        with self._lock:
+            self._is_cut = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End the connection; whoever waits on it is told."""
-        self._is_cut = True
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-            self._socket.close()
+        """Let go of the connection."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def _open(self, family: int, where: str | tuple[Any, ...]) -> None:
+        fresh = socket.socket(family, socket.SOCK_STREAM)
+        with self._lock:
+            self._socket = fresh
+        self._timed().connect(where)
+        if family != socket.AF_UNIX:
+            fresh.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._incoming.register(fresh, select.POLLIN)
+
+    def _open_host(self, host: str, port: str) -> None:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        for family, _, _, _, where in found[:-1]:
+            try:
+                self._open(family, where)
+            except OSError:
+                self.close()
+            else:
+                return
+        self._open(found[-1][0], found[-1][4])
 
     def _recv(self) -> bytes:
         try:
             return self._timed().recv(MAX_ANSWER)
         except TimeoutError:
             self._late()
-        except OSError as error:
-            raise ScannerDiedError(f"clamd: {error}") from None
-
-    def _refused(self) -> NoReturn:
-        if self.line() == _TOO_LONG:
-            raise _RefusedError
-        raise ScannerDiedError("clamd ended before it had all")
 
     def _timed(self) -> socket.socket:
         if self._socket is None or self._is_cut:
             raise ScanError("the connection is cut")
-        self._socket.settimeout(self._left())
-        return self._socket
-
-    def _left(self) -> float:
         left = self._deadline - time.monotonic()
         if left <= 0:
             self._late()
-        return left
+        self._socket.settimeout(left)
+        return self._socket
 
     def _late(self) -> NoReturn:
         raise ScannerTimeoutError("no answer in time")
+
+
+def _text(octets: bytes | bytearray) -> str:
+    return octets.decode("ascii", "backslashreplace")

@@ -40,10 +40,6 @@ PROBE_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Between questions to one that is gone; the last for good."""
 
 
-class _GoneError(ScannerUnavailableError):
-    """It answers nobody; its scans are given up."""
-
-
 @dataclass(slots=True)
 class Post:
     """A scanner at one address."""
@@ -65,6 +61,8 @@ class Station:
         self.posts = posts
         self._poison = Poison()
         self._turns = asyncio.Semaphore(spec.concurrency)
+        self._is_retired = False
+        self._is_closed = False
 
     async def scan(self, subject: Subject) -> Verdict:
         """Return what the scanner says, asked at its addresses in their order.
@@ -73,7 +71,8 @@ class Station:
         """
         self._refuse_poison(subject)
         self._first()
-        async with self._turns:
+        await self._turn()
+        try:
             self._refuse_poison(subject)
             while True:
                 post = self._first()
@@ -82,6 +81,8 @@ class Station:
                 except (ScannerUnavailableError, ScannerTimeoutError):
                     if not post.breaker.is_open:
                         raise
+        finally:
+            self._turns.release()
 
     def health(self) -> list[tuple[str, str, str]]:
         """Return address, state and reason of each address."""
@@ -90,22 +91,26 @@ class Station:
             for post in self.posts
         ]
 
+    async def retire(self) -> None:
+        """Look no more for whoever is gone; scans under way end as they would."""
+        self._is_retired = True
+        await _end([post.probing for post in self.posts])
+
     async def close(self) -> None:
-        """End what goes on beside the scans."""
-        tasks = [
-            task
-            for post in self.posts
-            for task in (post.probing, post.watching)
-            if task is not None
-        ]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """End everything; scans under way end as if nobody were there."""
+        await self.retire()
+        self._is_closed = True
+        await _end([post.watching for post in self.posts])
+        for post in self.posts:
+            for scan in tuple(post.scans):
+                scan.cancel()
 
     # -- asking ------------------------------------------------------------------------
 
     def _first(self) -> Post:
         """Return the first address that is asked at all."""
+        if self._is_closed:
+            raise ScannerUnavailableError("not asked: it is stopped")
         for post in self.posts:
             if not post.breaker.is_open:
                 return post
@@ -118,9 +123,18 @@ class Station:
         if self._poison.is_guilty(subject.sha256, time.monotonic()):
             raise ScanError("not asked: it ended while it had this before")
 
+    async def _turn(self) -> None:
+        """Wait for a turn; no longer than for an answer, since another may be idle."""
+        try:
+            async with asyncio.timeout(self.spec.timeout):
+                await self._turns.acquire()
+        except TimeoutError:
+            reason = f"not asked: it was busy for {self.spec.timeout:.3g} s"
+            raise ScannerUnavailableError(reason) from None
+
     async def _ask(self, post: Post, subject: Subject) -> Verdict:
         digest, cleared = subject.sha256, False
-        self._poison.begin(digest)
+        self._poison.begin(post.address, digest)
         try:
             async with asyncio.timeout(self.spec.timeout):
                 verdict = await self._watched(post, subject)
@@ -132,12 +146,12 @@ class Station:
         except ScanError as error:
             is_dead = isinstance(error, ScannerDiedError)
             if is_dead:
-                self._poison.died(digest, time.monotonic())
+                self._poison.died(post.address, digest, time.monotonic())
             is_gone = is_dead or isinstance(error, ScannerUnavailableError)
             self._failed(post, error, is_gone=is_gone)
             raise
         finally:
-            self._poison.end(digest, cleared=cleared)
+            self._poison.end(post.address, digest, cleared=cleared)
         if verdict.kind is not VerdictKind.OVERSIZE:
             self._answered(post)
         return verdict
@@ -145,19 +159,20 @@ class Station:
     async def _watched(self, post: Post, subject: Subject) -> Verdict:
         """Scan, given up where the scanner answers nobody else either."""
         scan = asyncio.ensure_future(post.scanner.scan(subject))
+        scan.add_done_callback(_take_note)
         post.scans.add(scan)
         if post.watching is None or post.watching.done():
             post.watching = asyncio.create_task(self._watch(post))
         try:
-            return await asyncio.shield(scan)
-        except asyncio.CancelledError:
-            # The caller's deadline, or the watch has given the scan up.
-            if post.breaker.is_open and scan.cancelled():
-                raise _GoneError(post.breaker.reason) from None
-            raise
+            # Not "await scan": whose end it is, the scan's or the caller's, must be
+            # told apart, and a scanner that will not end keeps no caller waiting.
+            await asyncio.wait((scan,))
         finally:
             post.scans.discard(scan)
             scan.cancel()
+        if scan.cancelled():
+            raise ScannerUnavailableError(post.breaker.reason or "given up")
+        return scan.result()
 
     async def _watch(self, post: Post) -> None:
         """Ask beside scans that take long, as long as there are any."""
@@ -174,6 +189,8 @@ class Station:
     # -- the breaker -------------------------------------------------------------------
 
     def _failed(self, post: Post, error: ScanError, *, is_gone: bool) -> None:
+        if self._is_closed:
+            return
         was_open = post.breaker.is_open
         post.breaker.failed(printable(str(error)), is_gone=is_gone)
         if post.breaker.is_open and not was_open:
@@ -181,7 +198,8 @@ class Station:
                 "scanner %s at %s is not asked any more: %s",
                 *(self.spec.name, post.address, post.breaker.reason),
             )
-            post.probing = asyncio.create_task(self._probe(post))
+            if not self._is_retired and (post.probing is None or post.probing.done()):
+                post.probing = asyncio.create_task(self._probe(post))
 
     def _answered(self, post: Post) -> None:
         was_sound = not post.breaker.reason
@@ -196,7 +214,7 @@ class Station:
         while post.breaker.is_open:
             wait = next(waits, wait)
             await asyncio.sleep(wait)
-            if await _ping(post.scanner) is None:
+            if await _ping(post.scanner) is None and post.breaker.is_open:
                 post.breaker.seen()
                 logger.info(
                     "scanner %s at %s is there again", self.spec.name, post.address
@@ -215,3 +233,17 @@ async def _ping(scanner: Scanner) -> ScanError | None:
     except Exception as error:  # noqa: BLE001 - a scanner's bug is no answer
         return ScanError(repr(error))
     return None
+
+
+async def _end(tasks: list[asyncio.Task[None] | None]) -> None:
+    """Cancel tasks, and wait until they are over."""
+    some = [task for task in tasks if task is not None]
+    for task in some:
+        task.cancel()
+    await asyncio.gather(*some, return_exceptions=True)
+
+
+def _take_note(scan: asyncio.Task[Verdict]) -> None:
+    """Look at how a scan ended, though nobody waits for it any more."""
+    if not scan.cancelled():
+        scan.exception()

@@ -11,8 +11,9 @@ import asyncio
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from smtpguard.errors import ScannerUnavailableError
 from smtpguard.model.verdict import UNDECIDED, Verdict
 from smtpguard.scanners.base import guard
 from smtpguard.scanners.clamd import Clamd
@@ -23,10 +24,10 @@ from smtpguard.scanners.yara import Yara
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from collections.abc import Set as AbstractSet
 
-    from smtpguard.model.scan import Question, Questions, Verdicts
+    from smtpguard.model.scan import Question, Questions, Subject, Verdicts
     from smtpguard.model.scannerspec import ScannerSpec
     from smtpguard.scanners.base import Scanner
 
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
 SCAN_SECONDS = 100.0
 """For all scans of one message: of 240 s until its verdict, in which others have their
 turn as well."""
-THREADS = 64
-"""Scans by clamd at the same time, of all scanners together."""
+THREADS = 4096
+"""Scans in threads at the same time: as many as all scanners of the rules may have,
+with the questions beside them. A thread is made when it is needed."""
+STOP_SECONDS = 5.0
+"""For which scans under way are awaited at the end."""
 
 
 def _clamd(spec: ScannerSpec, address: str) -> Scanner:
@@ -74,55 +78,116 @@ class Stations:
     ) -> None:
         self._makers = makers
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stations: dict[ScannerSpec, Station] = {}
-        """Of the loop's thread alone."""
+        """So that nothing is handed to a desk after its end."""
+        self._desk: _Desk | None = None
 
     def ask(self, questions: Questions) -> Future[Verdicts]:
         """Return the verdicts to come, within ``SCAN_SECONDS``; it never raises.
 
         Of each question those of the scanners that were asked, in their order.
         """
-        return asyncio.run_coroutine_threadsafe(self._ask(questions), self._running())
+        with self._lock:
+            if self._desk is None:
+                self._desk = _Desk(self._makers)
+            return self._desk.run(self._desk.ask(questions))
 
     def keep(self, specs: AbstractSet[ScannerSpec]) -> None:
         """Forget what is known of all scanners but these."""
-        if self._loop is not None:
-            asyncio.run_coroutine_threadsafe(self._keep(specs), self._loop)
+        with self._lock:
+            if self._desk is not None:
+                self._desk.run(self._desk.keep(specs))
 
     def health(self) -> list[tuple[str, str, str, str]]:
         """Return name, address, state and reason of each scanner that was asked."""
-        if self._loop is None:
-            return []
-        return asyncio.run_coroutine_threadsafe(self._health(), self._loop).result()
+        with self._lock:
+            if self._desk is None:
+                return []
+            told = self._desk.run(self._desk.health())
+        return told.result()
 
     def stop(self) -> None:
-        """Ask nobody any more; questions under way end as they would."""
+        """End all; questions under way are answered "unavailable".
+
+        Who asks afterwards starts anew. Not for the thread in which scanners run.
+        """
         with self._lock:
-            loop, self._loop = self._loop, None
-        if loop is not None:
-            asyncio.run_coroutine_threadsafe(self._keep(frozenset()), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
+            desk, self._desk = self._desk, None
+        if desk is not None:
+            desk.stop()
+
+
+class _Desk:
+    """An event loop in a thread of its own, and the scanners that live in it.
+
+    Its coroutines are for ``run`` alone, which is for any thread.
+    """
+
+    def __init__(
+        self, makers: dict[str, Callable[[ScannerSpec, str], Scanner]]
+    ) -> None:
+        self._makers = makers
+        self._stations: dict[ScannerSpec, Station] = {}
+        self._is_ended = False
+        self._loop = asyncio.new_event_loop()
+        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="smtpguard scan")
+        self._loop.set_default_executor(pool)
+        self._thread = threading.Thread(
+            target=self._run_loop, name="smtpguard scans", daemon=True
+        )
+        self._thread.start()
+
+    def run[T](self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine in the thread, and return its result to come."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def stop(self) -> None:
+        """Answer all that was asked, and end the thread."""
+        self.run(self._end()).add_done_callback(
+            lambda _: self._loop.call_soon_threadsafe(self._loop.stop)
+        )
+        self._thread.join(2 * STOP_SECONDS)
+
+    async def ask(self, questions: Questions) -> Verdicts:
+        """Answer questions, those about the same only once (``Stations.ask``)."""
+        until = time.monotonic() + SCAN_SECONDS
+        keys = {name: _key(question) for name, question in questions.items()}
+        different = {_key(question): question for question in questions.values()}
+        answers = await asyncio.gather(
+            *(self._answer(question, until) for question in different.values())
+        )
+        by_key = dict(zip(different, answers, strict=True))
+        return {name: by_key[key] for name, key in keys.items()}
+
+    async def keep(self, specs: AbstractSet[ScannerSpec]) -> None:
+        """Forget all scanners but these."""
+        for spec in [one for one in self._stations if one not in specs]:
+            await self._stations.pop(spec).retire()
+
+    async def health(self) -> list[tuple[str, str, str, str]]:
+        """Return name, address, state and reason of each scanner."""
+        return [
+            (spec.name, *told)
+            for spec, station in self._stations.items()
+            for told in station.health()
+        ]
 
     # -- in the loop's thread ----------------------------------------------------------
-
-    async def _ask(self, questions: Questions) -> Verdicts:
-        until = time.monotonic() + SCAN_SECONDS
-        asked = [self._answer(question, until) for question in questions.values()]
-        return dict(zip(questions, await asyncio.gather(*asked), strict=True))
 
     async def _answer(self, question: Question, until: float) -> tuple[Verdict, ...]:
         """Ask one scanner after the other, until one says something of the content."""
         verdicts: list[Verdict] = []
         for spec in question.scanners:
-            station = self._station(spec)
             left = until - time.monotonic()
-            verdicts.append(
-                await guard(spec.name, station.scan(question.subject), left)
-            )
+            asked = self._scan(spec, question.subject)
+            verdicts.append(await guard(spec.name, asked, left))
             if verdicts[-1].kind not in UNDECIDED:
                 break
         return tuple(verdicts)
+
+    async def _scan(self, spec: ScannerSpec, subject: Subject) -> Verdict:
+        if self._is_ended:
+            raise ScannerUnavailableError("not asked: smtpguard ends")
+        return await self._station(spec).scan(subject)
 
     def _station(self, spec: ScannerSpec) -> Station:
         found = self._stations.get(spec)
@@ -132,34 +197,24 @@ class Stations:
             found = self._stations[spec] = Station(spec, posts)
         return found
 
-    async def _keep(self, specs: AbstractSet[ScannerSpec]) -> None:
-        for spec in [one for one in self._stations if one not in specs]:
-            await self._stations.pop(spec).close()
+    async def _end(self) -> None:
+        """Close all scanners, and wait until all is answered."""
+        self._is_ended = True
+        for station in self._stations.values():
+            await station.close()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        if rest:
+            await asyncio.wait(rest, timeout=STOP_SECONDS)
 
-    async def _health(self) -> list[tuple[str, str, str, str]]:
-        return [
-            (spec.name, *told)
-            for spec, station in self._stations.items()
-            for told in station.health()
-        ]
-
-    # -- the thread --------------------------------------------------------------------
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                pool = ThreadPoolExecutor(THREADS, thread_name_prefix="smtpguard scan")
-                self._loop.set_default_executor(pool)
-                threading.Thread(
-                    target=_run, args=(self._loop,), name="smtpguard scans", daemon=True
-                ).start()
-            return self._loop
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()
+def _key(question: Question) -> tuple[object, ...]:
+    """Return what two questions have in common that are about the same."""
+    subject = question.subject
+    return subject.sha256, subject.size, subject.told, question.scanners
