@@ -170,6 +170,9 @@ class Station:
         finally:
             post.scans.discard(scan)
             scan.cancel()
+            if not post.scans and post.watching is not None:
+                post.watching.cancel()
+                post.watching = None
         if scan.cancelled():
             raise ScannerUnavailableError(post.breaker.reason or "given up")
         return scan.result()
@@ -178,8 +181,6 @@ class Station:
         """Ask beside scans that take long, as long as there are any."""
         while True:
             await asyncio.sleep(QUIET_SECONDS)
-            if not post.scans:
-                return
             if (error := await _ping(post.scanner)) is not None:
                 self._failed(post, error, is_gone=True)
                 for scan in tuple(post.scans):

@@ -145,7 +145,7 @@ class _Desk:
         self.run(self._end()).add_done_callback(
             lambda _: self._loop.call_soon_threadsafe(self._loop.stop)
         )
-        self._thread.join(2 * STOP_SECONDS)
+        self._thread.join(3 * STOP_SECONDS)
 
     async def ask(self, questions: Questions) -> Verdicts:
         """Answer questions, those about the same only once (``Stations.ask``)."""
@@ -203,6 +203,10 @@ class _Desk:
         for station in self._stations.values():
             await station.close()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
+        if rest:
+            _, rest = await asyncio.wait(rest, timeout=STOP_SECONDS)
+        for stubborn in rest:
+            stubborn.cancel()
         if rest:
             await asyncio.wait(rest, timeout=STOP_SECONDS)
 
