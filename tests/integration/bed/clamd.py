@@ -8,7 +8,6 @@ every signature that is not ClamAV's.
 from __future__ import annotations
 
 import os
-import pwd
 import signal
 import socket
 from contextlib import contextmanager
@@ -126,7 +125,7 @@ def clamd(
     text = _CONFIGURATION.format(
         folder=where,
         port=port,
-        user=pwd.getpwuid(os.geteuid()).pw_name,
+        user=Path.home().owner(),
         threads=threads,
         stream_max=stream_max,
     )
