@@ -8,16 +8,23 @@ is refused: all files of a folder are read anyway, and what else it names is not
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
+import contextlib
+import json
+import subprocess
+import sys
+import weakref
 from logging import getLogger
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yara_x
-
-from smtpguard.errors import ScanError, ScannerTimeoutError, os_text
+from smtpguard.errors import (
+    ScanError,
+    ScannerDiedError,
+    ScannerTimeoutError,
+    ScannerUnavailableError,
+)
 from smtpguard.model.verdict import Verdict, VerdictKind
+from smtpguard.scanners.yarachild import REQUEST, Answer
 
 
 if TYPE_CHECKING:
@@ -26,168 +33,127 @@ if TYPE_CHECKING:
 
 logger = getLogger(__name__)
 
-MAX_FILES = 1000
-MAX_OCTETS = 32 << 20
-"""Of all rule files together."""
-LOOK_SECONDS = 2.0
-"""Between looks whether the files have changed."""
-_SUFFIXES = frozenset({".yar", ".yara"})
-_OWN = """
-rule EICAR_Test_File
-{
-    meta:
-        description = "The test file every scanner knows (eicar.org); harmless"
-    strings:
-        $a = { 58 35 4F 21 50 25 40 41 50 5B 34 5C 50 5A 58 35 34 28 50 5E 29 37 43 43
-               29 37 7D 24 45 49 43 41 52 2D 53 54 41 4E 44 41 52 44 2D 41 4E 54 49 56
-               49 52 55 53 2D 54 45 53 54 2D 46 49 4C 45 21 24 48 2B 48 2A }
-    condition:
-        $a at 0 and filesize < 129
-}
-"""
-"""As eicar.org has it: at the beginning, and at most 60 octets of blanks behind."""
+PROCESSES = 2
+"""Of one scanner. Matching is work for the processor alone."""
+MAX_ANSWER = 64 * 1024
+"""Octets of an answer."""
+
+# -I: neither environment nor current folder decide what is imported; the folders of
+# this process do, for smtpguard may have been found by mitmproxy's path alone.
+_OPTIONS = ("-I", "-B", "-c")
+_START = (
+    "import sys; rules, *sys.path[:] = sys.argv[1:]; "
+    "from smtpguard.scanners.yarachild import main; main(rules)"
+)
+_FOLDER = str(Path(__file__).resolve().parents[2])
 
 
 class Yara:
-    """Rules of one file or folder, or the built-in ones."""
+    """Rules of one file or folder, or the built-in ones; for one event loop."""
 
     def __init__(self, name: str, rules: str, max_size: int, timeout: float) -> None:
-        """Prepare; the rules are read when they are first needed."""
+        """Prepare; starts nothing."""
         self._name = name
-        self._rules = Rules(rules)
+        self._rules = rules
         self._max_size = max_size
-        self._timeout = timeout
+        # It ends by itself before it is ended.
+        self._seconds = max(int(timeout * 0.9), 1)
+        self._turns = asyncio.Semaphore(PROCESSES)
+        self._idle: list[_Child] = []
+        self._fault = ""
+        weakref.finalize(self, _end_all, self._idle)
 
     async def scan(self, subject: Subject) -> Verdict:
         """Return whether a rule matches (``base.Scanner``)."""
         if subject.size > self._max_size:
             reason = f"{subject.size} octets are more than {self._max_size}"
             return Verdict(self._name, VerdictKind.OVERSIZE, reason=reason)
-        names = await asyncio.to_thread(self._matches, subject)
-        if not names:
+        octets = await asyncio.to_thread(lambda: b"".join(subject.chunks()))
+        answer = await self._asked(octets)
+        if answer.fault and answer.fault != self._fault:
+            logger.error("yara rules, in part as they were: %s", answer.fault)
+        self._fault = answer.fault
+        if answer.is_late:
+            raise ScannerTimeoutError("the rules take too long")
+        if answer.error:
+            raise ScanError(answer.error)
+        if not answer.names:
             return Verdict(self._name, VerdictKind.CLEAN)
-        return Verdict(self._name, VerdictKind.INFECTED, names[0], ", ".join(names[:9]))
+        names = ", ".join(answer.names)
+        return Verdict(self._name, VerdictKind.INFECTED, answer.names[0], names)
 
     async def ping(self) -> None:
-        """Say whether the rules can be used. Raises ScanError."""
-        await asyncio.to_thread(self._rules.now)
+        """Return: it is always there, and a scan says what is wrong with its rules."""
 
-    def _matches(self, subject: Subject) -> list[str]:
-        scanner = yara_x.Scanner(self._rules.now())
-        scanner.set_timeout(max(int(self._timeout), 1))
-        try:
-            found = scanner.scan(b"".join(subject.chunks()))
-        except yara_x.TimeoutError:
-            raise ScannerTimeoutError("the rules take too long") from None
-        except yara_x.ScanError as error:
-            raise ScanError(str(error)) from None
-        return [rule.identifier for rule in found.matching_rules]
-
-
-class Rules:
-    """The rules of a file or folder, "" for the built-in ones; for any thread.
-
-    Read again where a file has changed; while one is faulty those before it stay.
-    """
-
-    def __init__(self, path: str) -> None:
-        """Prepare; reads nothing yet."""
-        self._path = path
-        self._lock = threading.Lock()
-        self._compiled: Any = None
-        self._fault = ""
-        self._files: tuple[object, ...] | None = None
-        """As they were when they were read."""
-        self._looked = -LOOK_SECONDS
-
-    def now(self) -> Any:  # noqa: ANN401 - yara-x has no types
-        """Return the compiled rules.
-
-        Raises ScanError with the place of the first fault, where there never were any.
-        """
-        # Whoever has rules does not wait for him who compiles others.
-        if self._lock.acquire(blocking=self._compiled is None):
+    async def _asked(self, octets: bytes) -> Answer:
+        async with self._turns:
+            child = self._child()
             try:
-                if time.monotonic() >= self._looked + LOOK_SECONDS:
-                    self._look()
-                    self._looked = time.monotonic()
-            finally:
-                self._lock.release()
-        if self._compiled is None:
-            raise ScanError(self._fault)
-        return self._compiled
+                answer = await asyncio.to_thread(child.ask, octets, self._seconds)
+            except BaseException:
+                # Whoever does not wait any more has no use for the rest either.
+                child.end()
+                raise
+            self._idle.append(child)
+        return answer
 
-    def _look(self) -> None:
-        fault = self._fault
+    def _child(self) -> _Child:
+        """Return a process that is there. Raises ScannerUnavailableError."""
+        while self._idle:
+            child = self._idle.pop()
+            if child.is_there:
+                return child
+            child.end()
         try:
-            paths = _paths(self._path)
-            files = _state(paths)
-            if files == self._files:
-                return
-            self._files = files
-            self._compiled = _compile(paths)
-            self._fault = ""
-        except ScanError as error:
-            self._fault = str(error)
-            if self._compiled is not None and self._fault != fault:
-                logger.error("rules not read again: %s", self._fault)  # noqa: TRY400
-        else:
-            if self._path:
-                logger.info("rules read: %s", self._path)
+            return _Child(self._rules)
+        except OSError as error:
+            raise ScannerUnavailableError(f"no process: {error}") from None
 
 
-def _compile(paths: list[Path]) -> Any:  # noqa: ANN401 - as above
-    """Compile rule files, the built-in rules where there are none. Raises ScanError."""
-    compiler = yara_x.Compiler(includes_enabled=False)
-    for name, text in [_read(path) for path in paths] or [("smtpguard", _OWN)]:
+class _Child:
+    """One process; for one thread at a time, but for ``end``."""
+
+    def __init__(self, rules: str) -> None:
+        folders = [_FOLDER, *(one for one in sys.path if Path(one).is_absolute())]
+        self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
+            [sys.executable, *_OPTIONS, _START, rules, *dict.fromkeys(folders)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def ask(self, octets: bytes, seconds: int) -> Answer:
+        """Return its answer. Raises ScannerDiedError where it ends without one."""
+        requests, answers = self._process.stdin, self._process.stdout
+        assert requests is not None
+        assert answers is not None
         try:
-            compiler.new_namespace(name)
-            compiler.add_source(text, origin=name)
-        except yara_x.CompileError:
-            raise ScanError(_first_fault(compiler.errors())) from None
-    return compiler.build()
+            requests.write(REQUEST.pack(len(octets), seconds))
+            requests.write(octets)
+            requests.flush()
+            line = answers.readline(MAX_ANSWER)
+        except (OSError, ValueError) as error:
+            raise ScannerDiedError(f"yara-x: {error}") from None
+        if not line.endswith(b"\n"):
+            raise ScannerDiedError("yara-x ended without an answer")
+        said = json.loads(line)
+        return Answer(**said | {"names": tuple(said["names"])})
+
+    def end(self) -> None:
+        """Kill it; a thread that asks is told."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
 
 
-def _first_fault(errors: list[dict[str, Any]]) -> str:
-    """Return file, line, column and text of what yara-x found first."""
-    first = errors[0]
-    place = first["labels"][0]
-    where = f"{place['code_origin']}:{place['line']}:{place['column']}"
-    return f"{where}: {first['title']}: {place['text']}"
-
-
-def _paths(rules: str) -> list[Path]:
-    """Return the rule files of a file or folder, none for "". Raises ScanError."""
-    if not rules:
-        return []
-    path = Path(rules)
-    if not path.is_dir():
-        return [path]
-    inside = sorted(path.rglob("*"))
-    files = [one for one in inside if one.suffix in _SUFFIXES and one.is_file()]
-    if not files:
-        raise ScanError(f"no rules (*.yar) in {rules}")
-    return files
-
-
-def _state(paths: list[Path]) -> tuple[object, ...]:
-    """Return what is another where a file has changed. Raises ScanError."""
-    try:
-        found = [(path, path.stat()) for path in paths]
-    except OSError as error:
-        raise ScanError(os_text(error)) from None
-    if len(found) > MAX_FILES or sum(one.st_size for _, one in found) > MAX_OCTETS:
-        raise ScanError(f"more than {MAX_FILES} files or {MAX_OCTETS} octets of rules")
-    return tuple(
-        (path, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
-        for path, one in found
-    )
-
-
-def _read(path: Path) -> tuple[str, str]:
-    try:
-        return str(path), path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ScanError(os_text(error)) from None
-    except UnicodeDecodeError:
-        raise ScanError(f"not UTF-8: {path}") from None
+def _end_all(idle: list[_Child]) -> None:
+    for child in idle:
+        child.end()
