@@ -274,6 +274,38 @@ def test_a_death_in_mid_scan_is_no_verdict_and_not_tried_again(
         assert ask.scan(subject(b"after")).kind is KINDS.CLEAN
 
 
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+def test_of_many_files_at_its_death_none_is_clean_and_each_is_scanned_again(
+    mortal: RunningClamd, kind: str
+) -> None:
+    """Nobody knows which of them it was."""
+    with asked(getattr(mortal, kind)) as ask, ThreadPoolExecutor(8) as pool:
+        all_begun, killed = threading.Barrier(9), threading.Event()
+
+        def half_sent(number: int) -> Subject:
+            whole = MARKER * 100_000 + b"%d" % number
+
+            def chunks() -> Iterator[bytes]:
+                yield whole[:100_000]
+                if not killed.is_set():
+                    all_begun.wait(10)
+                    assert killed.wait(10)
+                yield whole[100_000:]
+
+            return Subject(chunks, len(whole), f"{number:064x}")
+
+        files = [half_sent(number) for number in range(8)]
+        scans = [pool.submit(ask.scan, file) for file in files]
+        all_begun.wait(10)
+        mortal.kill()
+        killed.set()
+        kinds = {scan.result(10).kind for scan in scans}
+        assert kinds <= {KINDS.FAILED, KINDS.UNAVAILABLE}
+        mortal.restart()
+        ask.wait_until_asked_again(2.5)
+        assert {ask.scan(file).name for file in files} == {MARKED}
+
+
 def test_one_that_hangs_is_found_out_and_found_again(mortal: RunningClamd) -> None:
     with asked(mortal.unix) as ask, ThreadPoolExecutor(40) as pool:
         assert ask.scan(subject(b"before")).kind is KINDS.CLEAN
