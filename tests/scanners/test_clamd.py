@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -361,6 +362,28 @@ def test_a_name_is_asked_at_each_of_its_addresses() -> None:
         assert scanned(address).kind is VerdictKind.CLEAN
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_name_is_asked_at_one_address_after_the_other(
+    is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tcp = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+    with fake_clamd(says(OK)) as server:
+        host, _, port = server.address.rpartition(":")
+        found = [
+            (socket.AF_INET6, *tcp, ("::1", 1, 0, 0)),
+            (socket.AF_INET, *tcp, (host, 1)),
+            (socket.AF_INET, *tcp, (host, int(port) if is_there else 1)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        before = open_files()
+        if is_there:
+            assert scanned("clamd.example:3310").kind is VerdictKind.CLEAN
+        else:
+            with pytest.raises(ScannerUnavailableError):
+                scanned("clamd.example:3310")
+        assert open_files() <= before
+
+
 def test_a_unix_socket_is_asked(tmp_path: Path) -> None:
     with fake_clamd(says(OK), tmp_path / "clamd.sock") as server:
         assert scanned(server.address).kind is VerdictKind.CLEAN
@@ -405,3 +428,9 @@ def test_a_ping_wants_a_pong() -> None:
 def test_a_file_that_cannot_be_read_is_not_scanned_in_part(before: bytes) -> None:
     with fake_clamd(says(OK)) as server, pytest.raises(OSError, match="Input/output"):
         scanned(server.address, unreadable(before))
+
+
+@pytest.mark.parametrize("size", [0, 11, 13])
+def test_a_file_that_is_longer_or_shorter_than_it_was_is_not_scanned(size: int) -> None:
+    with fake_clamd(says(OK)) as server, pytest.raises(ScanError, match="whole"):
+        scanned(server.address, replace(SMALL, size=size))

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -155,6 +156,12 @@ def test_a_ping_is_always_answered(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_not_scanned_in_part() -> None:
     with pytest.raises(OSError, match="Input/output"):
         asyncio.run(yara().scan(unreadable(EICAR)))
+
+
+@pytest.mark.parametrize("size", [67, 69])
+def test_a_file_that_is_longer_or_shorter_than_it_was_is_not_scanned(size: int) -> None:
+    with pytest.raises(ScanError, match="not scanned whole"):
+        asyncio.run(yara().scan(replace(subject(EICAR), size=size)))
 
 
 # -- time ------------------------------------------------------------------------------

@@ -28,8 +28,6 @@ from smtpguard.model.verdict import Verdict, VerdictKind
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from smtpguard.model.scan import Subject
 
 
@@ -124,7 +122,7 @@ class _Client(pyclamd.ClamdNetworkSocket):  # type: ignore[misc]
     def scanned(self, subject: Subject) -> tuple[str, str]:
         """Return OK, FOUND, ERROR or LONG, and clamd's words."""
         try:
-            found = self.scan_stream(_Reader(subject.chunks()), chunk_size=CHUNK)
+            found = self.scan_stream(_Reader(subject), chunk_size=CHUNK)
         except _RefusedError:
             return "LONG", ""
         finally:
@@ -168,18 +166,25 @@ class _RefusedError(Exception):
 
 
 class _Reader:
-    """Octets in pieces, as a file for pyclamd."""
+    """A subject as a file for pyclamd."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
+    def __init__(self, subject: Subject) -> None:
+        self._chunks = subject.chunks()
+        self._due = subject.size
         self._left = b""
 
     def read(self, size: int) -> bytes:
-        """Return the next octets, at most ``size``; b"" at the end."""
+        """Return the next octets, at most ``size``; b"" at the end.
+
+        Raises ScanError where there are more or less than there should be.
+        """
         while not self._left:
             piece = next(self._chunks, None)
             if piece is None:
+                if self._due:
+                    raise ScanError(f"not scanned whole: {self._due} octets left")
                 return b""
+            self._due -= len(piece)
             self._left = piece
         taken, self._left = self._left[:size], self._left[size:]
         return taken

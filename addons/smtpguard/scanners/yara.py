@@ -69,6 +69,8 @@ class Yara:
             reason = f"{subject.size} octets are more than {self._max_size}"
             return Verdict(self._name, VerdictKind.OVERSIZE, reason=reason)
         octets = await asyncio.to_thread(lambda: b"".join(subject.chunks()))
+        if len(octets) != subject.size:
+            raise ScanError(f"not scanned whole: {len(octets)} of {subject.size}")
         answer = await self._asked(octets)
         if answer.fault and answer.fault != self._fault:
             logger.error("yara rules, in part as they were: %s", answer.fault)

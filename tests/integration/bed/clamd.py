@@ -8,6 +8,7 @@ every signature that is not ClamAV's.
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 from contextlib import contextmanager
@@ -125,7 +126,7 @@ def clamd(
     text = _CONFIGURATION.format(
         folder=where,
         port=port,
-        user=Path.home().owner(),
+        user=pwd.getpwuid(os.geteuid()).pw_name,
         threads=threads,
         stream_max=stream_max,
     )
