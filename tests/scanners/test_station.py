@@ -141,9 +141,7 @@ def test_three_failures_in_a_row_open_the_breaker(how: str) -> None:
         for count in range(3):
             assert not asked.posts[0].breaker.is_open, count
             wanted = ScannerTimeoutError if how == "late" else ScanError
-            # With the third nobody is left who could be asked.
-            last = ScannerUnavailableError if (how, count) == ("late", 2) else wanted
-            assert type(await failure(asked)) is last
+            assert type(await failure(asked)) is wanted
         failing.pinging = ScanError("no")
         assert asked.posts[0].breaker.is_open
         assert type(await failure(asked)) is ScannerUnavailableError
@@ -187,6 +185,18 @@ def test_a_file_that_cannot_be_read_is_not_the_scanners_failure() -> None:
             with pytest.raises(OSError, match="Input/output"):
                 await asked.scan(FILE)
         assert asked.health() == [("127.0.0.1:1", "closed", "")]
+
+    run(test)
+
+
+def test_the_third_that_is_late_goes_to_the_next_address() -> None:
+    async def test() -> None:
+        second = FakeScanner(INFECTED)
+        asked = station(FakeScanner(hangs), second, timeout=0.02)
+        for _ in range(2):
+            assert type(await failure(asked)) is ScannerTimeoutError
+        assert await asked.scan(FILE) == INFECTED
+        await asked.close()
 
     run(test)
 
@@ -549,5 +559,22 @@ def test_retired_it_looks_for_nobody_but_ends_its_scans_well() -> None:
         assert await scan == INFECTED
         slow.goes()
         await failure(asked)
+
+    run(test)
+
+
+def test_a_ping_that_will_not_end_stops_neither_the_others_nor_the_end() -> None:
+    async def test() -> None:
+        scanner = FakeScanner()
+        asked = station(scanner)
+        scanner.goes()
+        await failure(asked)
+        scanner.pinging = will_not_end
+        await until(lambda: scanner.pings >= 3)
+        async with asyncio.timeout(1):
+            await asked.close()
+        await asyncio.sleep(0)
+        for ping in asyncio.all_tasks() - {asyncio.current_task()}:
+            ping.cancel()
 
     run(test)

@@ -242,6 +242,18 @@ def test_a_reload_leaves_scans_under_way_alone() -> None:
         assert kinds(waiting.result(5)["1"]) == ["infected"]
 
 
+def test_reloads_one_upon_the_other_forget_each_scanner_once() -> None:
+    fakes = {f"s{number}": FakeScanner() for number in range(20)}
+    for fake in fakes.values():
+        fake.goes()
+    with stations(**fakes) as (asked, _):
+        for _ in range(3):
+            asked.ask({"1": question(*fakes)}).result(5)
+            for _ in range(3):
+                asked.keep(frozenset())
+            assert asked.health() == []
+
+
 def test_nothing_is_started_before_somebody_asks() -> None:
     before = threading.active_count()
     asked = Stations()

@@ -78,7 +78,13 @@ class Station:
                 post = self._first()
                 try:
                     return await self._ask(post, subject)
-                except (ScannerUnavailableError, ScannerTimeoutError):
+                except ScannerUnavailableError:
+                    if not post.breaker.is_open:
+                        raise
+                except ScannerTimeoutError:
+                    # Not "unavailable", if nobody else is: the file may be why.
+                    if all(one.breaker.is_open for one in self.posts):
+                        raise
                     if not post.breaker.is_open:
                         raise
         finally:
@@ -223,17 +229,19 @@ class Station:
 
 
 async def _ping(scanner: Scanner) -> ScanError | None:
-    """Return why a scanner does not answer, None if it does."""
+    """Return why a scanner does not answer in time, None if it does."""
+    ping = asyncio.ensure_future(scanner.ping())
+    ping.add_done_callback(_take_note)
     try:
-        async with asyncio.timeout(PING_SECONDS):
-            await scanner.ping()
-    except TimeoutError:
+        await asyncio.wait((ping,), timeout=PING_SECONDS)
+    finally:
+        ping.cancel()
+    if not ping.done() or ping.cancelled():
         return ScannerTimeoutError("it answers nobody")
-    except ScanError as error:
+    error = ping.exception()
+    if error is None or isinstance(error, ScanError):
         return error
-    except Exception as error:  # noqa: BLE001 - a scanner's bug is no answer
-        return ScanError(repr(error))
-    return None
+    return ScanError(repr(error))
 
 
 async def _end(tasks: list[asyncio.Task[None] | None]) -> None:
@@ -244,7 +252,7 @@ async def _end(tasks: list[asyncio.Task[None] | None]) -> None:
     await asyncio.gather(*some, return_exceptions=True)
 
 
-def _take_note(scan: asyncio.Task[Verdict]) -> None:
-    """Look at how a scan ended, though nobody waits for it any more."""
-    if not scan.cancelled():
-        scan.exception()
+def _take_note(asked: asyncio.Task[Verdict] | asyncio.Task[None]) -> None:
+    """Look at how a scan or a ping ended, though nobody waits for it any more."""
+    if not asked.cancelled():
+        asked.exception()

@@ -160,8 +160,9 @@ class _Desk:
 
     async def keep(self, specs: AbstractSet[ScannerSpec]) -> None:
         """Forget all scanners but these."""
-        for spec in [one for one in self._stations if one not in specs]:
-            await self._stations.pop(spec).retire()
+        unknown = [one for one in self._stations if one not in specs]
+        for station in [self._stations.pop(one) for one in unknown]:
+            await station.retire()
 
     async def health(self) -> list[tuple[str, str, str, str]]:
         """Return name, address, state and reason of each scanner."""
@@ -200,7 +201,7 @@ class _Desk:
     async def _end(self) -> None:
         """Close all scanners, and wait until all is answered."""
         self._is_ended = True
-        for station in self._stations.values():
+        for station in tuple(self._stations.values()):
             await station.close()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         if rest:
