@@ -195,6 +195,14 @@ def test_who_still_has_to_tell_of_one_death_is_not_there_at_the_next() -> None:
     assert not poison.is_guilty(B, 1)
 
 
+def test_whoever_came_after_a_death_is_no_part_of_it() -> None:
+    poison = flying((HERE, A), (HERE, B))
+    poison.died(HERE, A, 0)
+    poison.begin(HERE, C)
+    poison.died(HERE, B, 0)
+    assert not poison.is_guilty(C, 1)
+
+
 def test_memory_is_bounded_and_the_oldest_are_forgotten_first() -> None:
     poison = Poison()
     digests = [f"{number:064x}" for number in range(MAX_POISON + 10)]

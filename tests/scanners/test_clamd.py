@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given
@@ -333,6 +333,32 @@ def test_a_scan_given_up_before_it_has_connected_leaves_nothing_open() -> None:
         before = open_files()
         asyncio.run(give_up(server.address))
     assert open_files() <= before
+
+
+def test_a_scan_given_up_while_its_name_is_looked_up_connects_to_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, given_up = threading.Event(), threading.Event()
+    look_up = socket.getaddrinfo
+
+    def slow(*where: Any, **how: Any) -> Any:
+        asked.set()
+        assert given_up.wait(5)
+        return look_up(*where, **how)
+
+    async def give_up(address: str) -> None:
+        scan = asyncio.create_task(Clamd("clam", address, 1 << 30, 60.0).scan(SMALL))
+        await asyncio.to_thread(asked.wait, 5)
+        scan.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await scan
+        given_up.set()
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with fake_clamd(says(OK)) as server:
+        # Waits for all threads of its executor.
+        asyncio.run(give_up(server.address))
+        assert not server.connected.is_set()
 
 
 @pytest.mark.parametrize("treat", [says(OK), says(b""), resets, never_ends])
