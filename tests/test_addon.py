@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,9 @@ from mitmproxy.test import taddons
 
 from smtpguard import addon as addon_module
 from smtpguard.addon import SmtpGuard
+from smtpguard.dialogue import TransactionRecord
 from smtpguard.judges import INLINE_OCTETS, JUDGES
+from smtpguard.keeping import KEPT
 from smtpguard.loading import load_for_clients
 from smtpguard.mime.effort import HEADER_OCTETS
 from smtpguard.model.content import MemorySpool
@@ -537,6 +540,61 @@ def test_a_reload_can_be_asked_for(
         await until(lambda: policies(guard) == ["second"])
 
     live(scene)
+
+
+def test_the_health_of_scanners_can_be_asked_for(
+    mitm: taddons.context, guard: SmtpGuard, rules: Path
+) -> None:
+    assert guard.health() == []
+    mitm.configure(guard, smtpguard_rules=str(rules))
+    assert guard.health() == []
+    assert guard._pipeline is not None
+    scanners = judging.PreparedScanners()
+    guard._pipeline = replace(guard._pipeline, scanners=scanners)
+    assert mitm.master.commands.execute("smtpguard.health") == [
+        "v unix:/v is not asked gone"
+    ]
+
+
+def test_what_is_kept_is_settled_beside_the_loop_and_tidied(
+    live: Any,
+    guard: SmtpGuard,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(addon_module, "TIDY_SECONDS", 0.0)
+    told: list[tuple[str, threading.Thread]] = []
+
+    class Keeper:
+        def settle(self, record: TransactionRecord) -> None:
+            told.append((record.id, threading.current_thread()))
+            if record.id == "broken":
+                raise RuntimeError("a bug")
+
+        def tidy(self) -> None:
+            told.append(("tidy", threading.current_thread()))
+
+        def stop(self) -> None:
+            """Nothing runs."""
+
+    def record(name: str, *kept: str) -> TransactionRecord:
+        report = {KEPT: list(kept)} if kept else {}
+        empty = ("t", "p", Outcome.MODIFIED, "", "", (), 0, "")
+        return TransactionRecord(name, *empty, report=report)
+
+    async def scene() -> None:
+        assert guard._pipeline is not None
+        guard._pipeline = replace(guard._pipeline, keeper=Keeper())  # type: ignore[arg-type]
+        guard._on_duty()
+        sentinel = Sentinel.get()
+        for one in (record("nothing"), record("a", "1"), record("broken", "2")):
+            sentinel._transaction_ended(one)
+        await until(lambda: {"a", "broken", "tidy"} <= {name for name, _ in told})
+        await until(lambda: "a bug" in caplog.text)
+
+    live(scene)
+    assert "nothing" not in [name for name, _ in told]
+    assert all(thread is not threading.main_thread() for _, thread in told)
 
 
 def test_sighup_asks_for_a_reload(

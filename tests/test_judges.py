@@ -38,6 +38,9 @@ class Waiting:
         self.came.release()
         return future
 
+    def health(self) -> list[tuple[str, str, str, str]]:
+        return []
+
     def stop(self) -> None:
         """Nothing runs."""
 

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import gc
 import signal
+from collections.abc import Sequence  # noqa: TC003 - of a command
 from datetime import datetime
 from logging import getLogger
 from typing import TYPE_CHECKING
@@ -52,6 +53,8 @@ judge: asking for it anew is a tenth of what a message of 1 MiB costs."""
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 WATCH_SECONDS = 1.0
+HEALTH = {"closed": "is asked", "trial": "is asked again", "open": "is not asked"}
+"""What the states of a breaker mean to an administrator."""
 TIDY_SECONDS = 3600.0
 """Between two looks for what is too old in the quarantine."""
 STOP_SECONDS = 60.0
@@ -216,6 +219,16 @@ class SmtpGuard:
         """Read the rule files again; the old rules stay if they have errors."""
         loop = asyncio.get_running_loop()
         self._asked = loop.create_task(self._reload_or_log(), name="smtpguard reload")
+
+    @command.command("smtpguard.health")  # type: ignore[untyped-decorator]
+    def health(self) -> Sequence[str]:
+        """Tell how the scanners are that were asked, a line each."""
+        scanners = self._pipeline.scanners if self._pipeline is not None else None
+        lines = []
+        for name, address, state, reason in scanners.health() if scanners else ():
+            words = [name, address or "here", HEALTH[state], reason]
+            lines.append(" ".join(word for word in words if word))
+        return lines
 
     def _take(self, new: GuardOptions) -> None:
         """Take options over, with their rules. Raises RulesError; then nothing changed.

@@ -45,6 +45,10 @@ class Scanners(Protocol):
         """Return the answers to come; they come, whatever the scanners do."""
         ...
 
+    def health(self) -> list[tuple[str, str, str, str]]:
+        """Return name, address, state and reason of each scanner that was asked."""
+        ...
+
     def stop(self) -> None:
         """Ask nobody any more."""
         ...

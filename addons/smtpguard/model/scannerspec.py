@@ -20,7 +20,8 @@ class ScannerSpec:
     rules: str = ""
     """Of yara: a file, or a folder of ``*.yar`` files; "" for the built-in rules."""
     timeout: float = 30.0
-    """Seconds for one scan, with connecting and waiting for its turn."""
+    """Seconds for one scan at one address, with connecting, and as many until it has
+    its turn; all scans of a message are bounded beside that."""
     max_size: int = 25 << 20
     """Octets; more is not sent."""
     concurrency: int = 8
