@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import subprocess
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -457,7 +457,10 @@ def test_the_log_line_is_that_of_the_log_and_every_field_has_its_row() -> None:
     written = set(re.findall(r'\("(\w+)", ', sources("addons/smtpguard/proxy")))
     told = [cells[0].strip("`") for cells in rows(DEPLOYMENT, "field")]
     assert set(told) - written == set()
-    line = maillog.line(record, "full").replace("rule=", "in_doubt=x rule=")
+    verdicts = [{"scanner": "clamav", "kind": "infected", "name": "Eicar"}]
+    report = {"parts": [{"verdicts": verdicts}], "quarantine": ["id"]}
+    whole = replace(record, in_doubt="x", report=report)
+    line = maillog.line(whole, "full")
     assert set(told) == set(re.findall(r"(?:^| )(\w+)=", re.sub(r'"[^"]*"', "", line)))
 
 

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 
 type Record = Literal["none", "envelope", "full"]
 type Addresses = Literal["full", "hashed", "none"]
+type Form = Literal["text", "json"]
 
 DEFAULT_PORTS = frozenset({25, 465, 587, 2525})
 RECORD: tuple[Record, ...] = ("none", "envelope", "full")
 ADDRESSES: tuple[Addresses, ...] = ("full", "hashed", "none")
+FORMS: tuple[Form, ...] = ("text", "json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,12 @@ OPTIONS = (
         "Mail addresses in the log: full, hashed or none.",
     ),
     Option(
+        "smtpguard_log_form",
+        str,
+        "text",
+        "The log's line of a transaction: text (name=value) or json.",
+    ),
+    Option(
         "smtpguard_max_connections",
         int,
         500,
@@ -125,6 +133,7 @@ class GuardOptions:
     record_limit: int = 1024 * 1024
     record_auth: bool = False
     log_addresses: Addresses = "full"
+    log_form: Form = "text"
     max_connections: int = 500
     max_connections_per_network: int = 50
     spool_dir: str = ""
@@ -142,6 +151,7 @@ def read_options(options: Options) -> GuardOptions:
     addresses = _one_of(
         "smtpguard_log_addresses", options.smtpguard_log_addresses, ADDRESSES, faults
     )
+    form = _one_of("smtpguard_log_form", options.smtpguard_log_form, FORMS, faults)
     for name, least in (
         ("smtpguard_record_limit", 0),
         ("smtpguard_max_connections", 1),
@@ -168,6 +178,7 @@ def read_options(options: Options) -> GuardOptions:
         record_limit=options.smtpguard_record_limit,
         record_auth=options.smtpguard_record_auth,
         log_addresses=cast("Addresses", addresses),
+        log_form=cast("Form", form),
         max_connections=options.smtpguard_max_connections,
         max_connections_per_network=options.smtpguard_max_connections_per_network,
         spool_dir=str(spool_dir) if options.smtpguard_spool_dir else "",

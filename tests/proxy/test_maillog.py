@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 import timeit
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from smtpguard.model.disposition import Outcome
+from smtpguard.options import GuardOptions
 from smtpguard.proxy.maillog import (
     Addresses,
     codes,
     describe,
+    json_line,
     line,
     printable,
     private,
     shown,
+    told,
 )
 from smtpguard.wire import parse_mailbox
 from tests.proxy.fakes import ended_record
@@ -40,6 +45,57 @@ def test_a_line_tells_who_sent_what_and_how_it_ended() -> None:
         'duration=0.250 reply="550 5.7.1 Message refused" '
         'reason="application/x-dosexec"'
     )
+
+
+SCANNED = {
+    "parts": [
+        {"verdicts": [{"scanner": "clam", "kind": "clean", "name": ""}]},
+        {"verdicts": [{"scanner": "clam", "kind": "infected", "name": "Eicar"}]},
+        {"verdicts": [{"scanner": "clam", "kind": "clean", "name": ""}]},
+    ],
+    "spam": {"scanner": "rspamd", "category": "bulk", "score": 8.5},
+    "quarantine": ["20261124-a", "20261124-b"],
+}
+
+
+def test_verdicts_are_told_once_each_and_what_is_kept() -> None:
+    found = line(replace(ended_record(), report=SCANNED), "full")
+    assert " verdicts=clam:clean,clam:infected:Eicar,rspamd:bulk:8.5 " in found
+    assert " kept=20261124-a,20261124-b " in found
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"parts": 7, "spam": "x", "quarantine": None},
+        {"parts": [7, {"verdicts": [7, {}]}], "spam": {}, "quarantine": [7]},
+    ],
+)
+def test_whatever_an_addon_reports_is_no_error(report: dict[str, object]) -> None:
+    assert line(replace(ended_record(), report=report), "full").startswith("tx=")
+    assert json.loads(json_line(replace(ended_record(), report=report), "full"))
+
+
+def test_the_same_can_be_had_as_json() -> None:
+    record = replace(ended_record(), report=SCANNED, reason='"\u00fc"\r\n')
+    found = json_line(record, "full")
+    assert found.isascii()
+    assert "\n" not in found
+    told = json.loads(found)
+    assert told["verdicts"] == ["clam:clean", "clam:infected:Eicar", "rspamd:bulk:8.5"]
+    assert (told["to"], told["size"]) == (["<b@example.org>:250"], 10)
+    assert told["reason"] == '"\u00fc"\r\n'
+    assert "in_doubt" not in told
+    hashed = json.loads(json_line(record, "hashed"))
+    assert "example" not in json.dumps(hashed)
+    assert "reason" not in hashed
+
+
+def test_the_option_says_which_form() -> None:
+    record = ended_record()
+    assert told(record, GuardOptions(Path())) == line(record, "full")
+    as_json = GuardOptions(Path(), log_form="json", log_addresses="none")
+    assert told(record, as_json) == json_line(record, "none")
 
 
 def test_recipients_stand_with_their_replies() -> None:

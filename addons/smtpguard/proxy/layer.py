@@ -254,8 +254,8 @@ class SmtpLayer(layer.Layer):
     def _transaction_ended(
         self, effect: effects.TransactionEnded
     ) -> layer.CommandGenerator[None]:
-        addresses = self.services.options.log_addresses
-        yield commands.Log(maillog.line(effect.record, addresses), INFO)
+        told = maillog.told(effect.record, self.services.options)
+        yield commands.Log(told, INFO)
         yield from self._raise(self.session_flow.transaction(effect.record))
 
     def _session_ended(self, _: effects.SessionEnded) -> layer.CommandGenerator[None]:

@@ -7,17 +7,24 @@ quote in an address must not make a second line or a second field (attacks P1).
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import traceback
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 
 if TYPE_CHECKING:
     from smtpguard.dialogue.record import TransactionRecord
+    from smtpguard.options import GuardOptions
 
 
 type Addresses = Literal["full", "hashed", "none"]
 
+MAX_VERDICTS = 20
+"""That are told on a line; the record has all."""
+_SENTENCES = frozenset({"in_doubt", "reply", "reason"})
+"""Fields that stand in quotes."""
+_SPAM = ("scanner", "category", "score")
 _CODES = re.compile(r"[2-5][0-9]{2}(?: [245]\.[0-9]{1,3}\.[0-9]{1,3}(?![^ ]))?")
 _CODED = r"(?:%40|\+40)(?=[\w\[])"
 """An ``@`` in a URL, and in xtext (RFC 3461 4)."""
@@ -46,30 +53,77 @@ than a few times, however long a text is."""
 
 
 def line(record: TransactionRecord, addresses: Addresses) -> str:
-    """Return the log line of a transaction that has ended.
+    """Return the log line of a transaction that has ended."""
+    words = []
+    for name, value in _fields(record, addresses):
+        if isinstance(value, list):
+            value = ",".join(value)  # noqa: PLW2901 - the same, as it is shown
+        written = _quoted(value) if name in _SENTENCES else _bare(str(value))
+        words.append(f"{name}={written}" if written else "")
+    return " ".join(filter(None, words))
+
+
+def json_line(record: TransactionRecord, addresses: Addresses) -> str:
+    """Return the same as a JSON object on one line, in ASCII, without empty values."""
+    found = {name: value for name, value in _fields(record, addresses) if value != ""}
+    return json.dumps({name: value for name, value in found.items() if value != []})
+
+
+def told(record: TransactionRecord, options: GuardOptions) -> str:
+    """Return the line of a transaction in the form that is wanted."""
+    write = json_line if options.log_form == "json" else line
+    return write(record, options.log_addresses)
+
+
+def _fields(record: TransactionRecord, addresses: Addresses) -> list[tuple[str, Any]]:
+    """Return what is told of a transaction, by name.
 
     Words of the upstream and of a rule's reason may quote addresses: unless these may
     be shown in full, a reply is its codes and there is no reason.
     """
     full = addresses == "full"
-    fields = [
-        ("tx", _bare(record.id)),
-        ("client", _bare(record.client)),
-        ("tls", _bare(record.tls)),
-        ("from", _bare(f"<{shown(record.mail_from, addresses)}>")),
-        ("to", _bare(_recipients(record, addresses))),
-        ("rcpts", str(len(record.rcpt_to))),
-        ("size", str(record.size)),
-        ("policy", _bare(record.policy)),
+    return [
+        ("tx", record.id),
+        ("client", record.client),
+        ("tls", record.tls),
+        ("from", f"<{shown(record.mail_from, addresses)}>"),
+        ("to", _recipients(record, addresses)),
+        ("rcpts", len(record.rcpt_to)),
+        ("size", record.size),
+        ("policy", record.policy),
         ("disposition", str(record.outcome)),
-        ("rule", _bare(record.rule)),
-        ("action", _bare(record.action)),
-        ("in_doubt", _quoted(record.in_doubt)),
+        ("rule", record.rule),
+        ("action", record.action),
+        ("verdicts", _verdicts(record)),
+        ("kept", [str(one) for one in _list(record, "quarantine")]),
+        ("in_doubt", record.in_doubt),
         ("duration", f"{record.duration:.3f}"),
-        ("reply", _quoted(record.reply if full else codes(record.reply))),
-        ("reason", _quoted(record.reason if full else "")),
+        ("reply", record.reply if full else codes(record.reply)),
+        ("reason", record.reason if full else ""),
     ]
-    return " ".join(f"{name}={value}" for name, value in fields if value)
+
+
+def _verdicts(record: TransactionRecord) -> list[str]:
+    """Return what scanners said, each once: ``clamav:infected:Eicar``.
+
+    Any addon may have made the report.
+    """
+    parts = [one for one in _list(record, "parts") if isinstance(one, dict)]
+    verdicts = [one for part in parts for one in part.get("verdicts", ())]
+    found = [
+        ":".join(str(one[key]) for key in ("scanner", "kind", "name") if one.get(key))
+        for one in verdicts
+        if isinstance(one, dict)
+    ]
+    spam = record.report.get("spam")
+    if isinstance(spam, dict):
+        found.append(":".join(str(spam.get(key)) for key in _SPAM))
+    return list(dict.fromkeys(found))[:MAX_VERDICTS]
+
+
+def _list(record: TransactionRecord, key: str) -> list[Any]:
+    found = record.report.get(key)
+    return found if isinstance(found, list) else []
 
 
 def shown(address: str, addresses: Addresses) -> str:
@@ -141,12 +195,12 @@ def describe(error: BaseException, addresses: Addresses) -> str:
     return "\n".join(printable(line) for line in lines)
 
 
-def _recipients(record: TransactionRecord, addresses: Addresses) -> str:
-    return ",".join(
+def _recipients(record: TransactionRecord, addresses: Addresses) -> list[str]:
+    return [
         f"<{shown(str(rcpt.get('address', '')), addresses)}>"
         f":{str(rcpt.get('reply', ''))[:3] or '-'}"
         for rcpt in record.rcpt_to
-    )
+    ]
 
 
 def _quoted(text: str) -> str:
