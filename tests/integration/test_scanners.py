@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import base64
 import io
+import subprocess
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from email import message_from_bytes
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from smtpguard.proxy.sessionrecord import read_record
 from tests.integration.bed.clamd import EICAR as EICAR_NAME
 from tests.integration.bed.clamd import clamd
+from tests.integration.bed.guard import ROOT
+from tests.integration.bed.need import need
 from tests.integration.bed.rspamd import rspamd
 from tests.integration.bed.spamd import spamd
 from tests.integration.sending import sent, source
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
+UNLOCK = ROOT / "addons" / "smtpguard" / "locking" / "unlock.py"
 EICAR = base64.b64decode(
     "WDVPIVAlQEFQWzRcUFpYNTQoUF4pN0NDKTd9JEVJQ0FSLVNUQU5E"
     "QVJELUFOVElWSVJVUy1URVNULUZJTEUhJEgrSCo="
@@ -76,6 +82,8 @@ SPAM_ACTIONS = ("allow", "tag", "quarantine", "deny", "tempfail", "discard")
 SPAM_REPLIES = {**REPLIES, "deny": "571 5.7.1 Delivery not authorized"}
 SPAM_CELLS = list(product(("confirmed", "bulk", "suspect"), SPAM_ACTIONS))
 FIRST_SPAM = 100
+ENCRYPTED = 180
+"""Numbers of the policies for what is behind a password."""
 ENGINES = 190
 """Numbers of the two policies with GTUBE."""
 
@@ -98,6 +106,12 @@ def policies() -> Iterator[str]:
         at = {"confirmed": 15, "bulk": 8, "suspect": 5}[category]
         table = f"{category}: {{at: {at}, action: {action}}}"
         yield named(number, f"spam: {{scanner: rspamd, {table}}}")
+    for number, action in enumerate(("lock", "allow"), ENCRYPTED):
+        yield named(
+            number,
+            'content_types: [{match: "*", action: scan}]',
+            f"antivirus: {{scanner: clam, encrypted: {action}}}",
+        )
     for number, engine in enumerate(("rspamd", "spamd"), ENGINES):
         table = "confirmed: {at: 15, action: deny}"
         yield named(number, f"spam: {{scanner: {engine}, {table}}}")
@@ -220,6 +234,41 @@ def test_gtube(number: int, guard: Guard, sink: Sink) -> None:
     reply = sent(guard, mail, recipient(number), number=number)
     assert reply.startswith("571 5.7.1 Delivery not authorized, message refused")
     assert recipient(number) not in sink.copies
+
+
+def behind_a_password(folder: Path) -> bytes:
+    (folder / "report.txt").write_bytes(b"a report\n" * 100)
+    command = [need("zip"), "-q", "-j", "-P", "secret", "locked.zip", "report.txt"]
+    subprocess.run(command, cwd=folder, check=True, timeout=30)
+    return (folder / "locked.zip").read_bytes()
+
+
+def test_what_clamd_cannot_look_into_is_locked_and_unlocks(
+    guard: Guard, sink: Sink, tmp_path: Path
+) -> None:
+    content = behind_a_password(tmp_path)
+    head = lines("From: a@out.example", "Subject: locked")
+    came = head + mixed(TEXT_PART, file(content, "locked.zip"))
+    for number in (ENCRYPTED, ENCRYPTED + 1):
+        assert sent(guard, came, recipient(number), number=number).startswith("250 ")
+    [untouched] = sink.copies[recipient(ENCRYPTED + 1)]
+    assert untouched.message == came
+    [copy] = sink.copies[recipient(ENCRYPTED)]
+    [container] = [
+        part.get_payload(decode=True)
+        for part in message_from_bytes(copy.message).walk()
+        if str(part.get_filename()).endswith(".clk")
+    ]
+    (tmp_path / "locked.zip.clk").write_bytes(cast("bytes", container))
+    done = subprocess.run(
+        [sys.executable, str(UNLOCK), "locked.zip.clk", "-o", "out"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "locked.zip").read_bytes() == content
 
 
 def test_the_record_tells_what_was_found(guard: Guard, replies: dict[int, str]) -> None:

@@ -68,7 +68,11 @@ def test_verdicts_are_told_once_each_and_what_is_kept() -> None:
     "report",
     [
         {"parts": 7, "spam": "x", "quarantine": None},
-        {"parts": [7, {"verdicts": [7, {}]}], "spam": {}, "quarantine": [7]},
+        {
+            "parts": [7, {"verdicts": 7}, {"verdicts": [7, {}]}],
+            "spam": {},
+            "quarantine": [7],
+        },
     ],
 )
 def test_whatever_an_addon_reports_is_no_error(report: dict[str, object]) -> None:

@@ -109,7 +109,8 @@ def _verdicts(record: TransactionRecord) -> list[str]:
     Any addon may have made the report.
     """
     parts = [one for one in _list(record, "parts") if isinstance(one, dict)]
-    verdicts = [one for part in parts for one in part.get("verdicts", ())]
+    lists = [part.get("verdicts") for part in parts]
+    verdicts = [one for told in lists if isinstance(told, list) for one in told]
     found = [
         ":".join(str(one[key]) for key in ("scanner", "kind", "name") if one.get(key))
         for one in verdicts
