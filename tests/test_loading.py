@@ -283,3 +283,23 @@ def test_the_wheel_has_the_package_with_the_rules_and_works(tmp_path: Path) -> N
     )
     assert checked.returncode == 0, checked.stderr
     assert str(unpacked / "smtpguard/rules/default.yaml") in checked.stdout
+
+
+def test_check_compiles_the_rules_of_yara(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "version: 1\nscanners: {y: {type: yara, rules: own}}\npolicies:\n"
+        "  - name: a\n    identity: xclient\n"
+        '    rcpt_to: [{match: "*", action: deny}]\n'
+        '    filenames: [{match: "*", action: scan}]\n'
+        "    antivirus: {scanner: y}\n"
+    )
+    [missing] = check_rules(str(rules))
+    assert (missing.line, missing.slug) == (8, "cannot-read")
+    (tmp_path / "own").mkdir()
+    source = tmp_path / "own" / "a.yar"
+    source.write_text("rule a { condition: nothing }")
+    [faulty] = check_rules(str(rules))
+    assert f"scanner y: {source}:1:21: " in faulty.text
+    source.write_text("rule a { condition: true }")
+    assert check_rules(str(rules)) == ()

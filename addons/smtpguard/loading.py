@@ -15,7 +15,7 @@ from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from smtpguard import policy
-from smtpguard.errors import RulesError
+from smtpguard.errors import RulesError, ScanError
 from smtpguard.model.problem import Problem
 from smtpguard.pipeline import Pipeline
 from smtpguard.policy.files import read_file
@@ -23,6 +23,8 @@ from smtpguard.unpacking import Inspector
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from smtpguard.pipeline import Keeper
     from smtpguard.policy import Ruleset
     from smtpguard.scanning import Scanners
@@ -133,7 +135,24 @@ def check_rules(path: str) -> tuple[Problem, ...]:
         check_certificates(ruleset)
     except RulesError as error:
         return error.problems
-    return ruleset.warnings
+    return tuple(_faulty_scanners(ruleset)) or ruleset.warnings
+
+
+def _faulty_scanners(ruleset: Ruleset) -> Iterator[Problem]:
+    """Yield what is wrong with rules of YARA that these rules name."""
+    tables = [one.antivirus for one in ruleset.policies]
+    named = {spec: table for table in tables if table for spec in table.scanners}
+    for spec, table in named.items():
+        if spec.type != "yara" or not spec.rules or table.mark is None:
+            continue
+        # Here, since who names none does without the library.
+        from smtpguard.scanners.yarachild import Rules  # noqa: PLC0415
+
+        try:
+            Rules(spec.rules).now()
+        except ScanError as error:
+            mark, text = table.mark, f"scanner {spec.name}: {error}"
+            yield Problem(mark.file, mark.line, mark.column, text, "cannot-read")
 
 
 def check_certificates(ruleset: Ruleset, ciphers: str = "") -> None:
