@@ -76,7 +76,7 @@ def faulty(owner, name, fault):
 
 
 faulty(smtpguard.pipeline.Pipeline, "connect", "rules")
-faulty(smtpguard.pipeline.TransactionJudge, "message", "judge")
+faulty(smtpguard.pipeline.TransactionJudge, "examine", "judge")
 faulty(smtpguard.proxy.entry, "describe_session", "chooser")
 faulty(smtpguard.dialogue.engine.Dialogue, "handle", "dialogue")
 faulty(smtpguard.proxy.starttls.ClientTls, "send_data", "tls-send")
