@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from smtpguard.model.disposition import Disposition
 from smtpguard.model.envelope import Envelope, Recipient
 from smtpguard.model.mailbox import Path
 from smtpguard.model.scan import Question, Questions, Verdicts
+from smtpguard.model.scannerspec import ScannerSpec
 from smtpguard.model.session import SessionFacts
 from smtpguard.model.verdict import Verdict, VerdictKind
 from smtpguard.pipeline import Pipeline, TransactionJudge
@@ -54,6 +56,9 @@ class PreparedScanners:
 
     def health(self) -> list[tuple[str, str, str, str]]:
         return [("v", "unix:/v", "open", "gone")]
+
+    def keep(self, specs: AbstractSet[ScannerSpec]) -> None:
+        """Nothing is known."""
 
     def stop(self) -> None:
         """Nothing runs."""

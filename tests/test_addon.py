@@ -565,12 +565,14 @@ def test_what_is_kept_is_settled_beside_the_loop_and_tidied(
     monkeypatch.setattr(addon_module, "TIDY_SECONDS", 0.0)
     told: list[tuple[str, threading.Thread]] = []
 
-    class Keeper:
-        def settle(self, record: TransactionRecord) -> None:
-            told.append((record.id, threading.current_thread()))
-            if record.id == "broken":
-                raise RuntimeError("a bug")
+    def settle(record: TransactionRecord) -> None:
+        told.append((record.id, threading.current_thread()))
+        if record.id == "broken":
+            raise RuntimeError("a bug")
 
+    monkeypatch.setattr(addon_module, "settle", settle)
+
+    class Keeper:
         def tidy(self) -> None:
             told.append(("tidy", threading.current_thread()))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from smtpguard import judges as judges_module
 from smtpguard.judges import INLINE_OCTETS, JUDGES, Judges
 from smtpguard.model.content import MemorySpool
 from smtpguard.model.disposition import Disposition, Outcome
@@ -40,6 +41,9 @@ class Waiting:
 
     def health(self) -> list[tuple[str, str, str, str]]:
         return []
+
+    def keep(self, specs: object) -> None:
+        """Nothing is known."""
 
     def stop(self) -> None:
         """Nothing runs."""
@@ -91,6 +95,34 @@ def test_no_judge_waits_for_scanners(judges: Judges) -> None:
 
     found = asyncio.run(scene())
     assert [said.outcome for said in found if said] == [Outcome.RELAYED] * count
+
+
+def test_only_so_many_messages_are_read_and_wait_for_scanners(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each keeps what was read of it; one without scanners waits for none of them."""
+    monkeypatch.setattr(judges_module, "SCANNED", 2)
+    judges = Judges()
+    judges.start()
+    scanners = Waiting()
+
+    async def scene() -> None:
+        tasks = [
+            asyncio.ensure_future(judges.judge(message(scanners))) for _ in range(3)
+        ]
+        for _ in range(2):
+            await asyncio.to_thread(scanners.came.acquire)
+        other = await judges.judge(message(scanners, text=rules()))
+        assert other is not None
+        assert len(scanners.asked) == 2
+        scanners.answer(0)
+        await asyncio.to_thread(scanners.came.acquire)
+        scanners.answer(1)
+        scanners.answer(2)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(scene())
+    judges.stop(at_once=True)
 
 
 def test_what_scanners_are_asked_about_is_not_judged_at_once(judges: Judges) -> None:

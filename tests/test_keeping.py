@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from smtpguard.dialogue import TransactionRecord
-from smtpguard.keeping import KEPT, FolderKeeper
+from smtpguard.keeping import KEPT, FolderKeeper, settle
 from smtpguard.model.content import MemorySpool
 from smtpguard.model.disposition import Disposition, HeldContent, Outcome
 from smtpguard.policy.quarantinereader import QuarantineSettings
@@ -60,7 +60,7 @@ def test_a_message_is_kept_as_it_came(keeper: FolderKeeper) -> None:
     )
     assert (record.subject, record.header_from) == ("\u00fc", "A <a@out.test>")
     assert record.state is State.HELD
-    keeper.settle(ended(kept, Outcome.QUARANTINED))
+    settle(ended(kept, Outcome.QUARANTINED))
     assert items(keeper) == [record]
 
 
@@ -83,7 +83,7 @@ def test_how_the_rest_ended_settles_a_part(
     assert record.part is not None
     assert (record.part.names, record.part.type) == (("a.bin",), "x/y")
     assert record.part.message_sha256 == hashlib.sha256(MAIL).hexdigest()
-    keeper.settle(ended(kept, outcome, doubt))
+    settle(ended(kept, outcome, doubt))
     assert [one.state for one in items(keeper)] == ([state] if state else [])
 
 

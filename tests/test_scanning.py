@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
+from dataclasses import replace
 
 import pytest
 
+from smtpguard.examining import MAX_KEPT
+from smtpguard.model.content import MemorySpool
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.model.scan import Question
 from smtpguard.model.verdict import Verdict, VerdictKind
 from smtpguard.scanning import RAW, SPAM, questions
 from tests.judging import (
+    PAYLOAD,
     TEXT_PART,
     PreparedScanners,
     attachment,
@@ -33,6 +36,7 @@ TOP = (
     "domains: [own.test]\nscanners:\n  v: {type: yara}\n  w: {type: yara}\n"
     '  s: {type: rspamd, url: "http://127.0.0.1:1"}'
 )
+QUARANTINE = f"{TOP}\nquarantine: {{folder: /kept}}"
 SCAN = 'content_types: [{match: "*", action: scan}]'
 TOOL = attachment("tool.bin")
 MAIL = mixed(TEXT_PART, TOOL)
@@ -57,18 +61,17 @@ def saying(kind: VerdictKind, what: bytes = b"", name: str = "") -> PreparedScan
     return PreparedScanners(answer)
 
 
-def test_each_content_is_asked_about_once_and_decoded() -> None:
+def test_each_part_is_asked_about_decoded() -> None:
     scanners = PreparedScanners()
     judge_message(scanning(), mixed(TEXT_PART, TOOL, TOOL), scanners)
     [asked] = scanners.asked
-    assert len(asked) == 2
-    for digest, question in asked.items():
+    assert list(asked) == ["1.1", "1.2", "1.3"]
+    for question in asked.values():
         found = content(question)
-        assert digest == question.subject.sha256 == hashlib.sha256(found).hexdigest()
+        assert question.subject.sha256 == hashlib.sha256(found).hexdigest()
         assert question.subject.size == len(found)
         assert [one.name for one in question.scanners] == ["v"]
-    decoded = base64.b64decode(TOOL.partition(b"\r\n\r\n")[2])
-    assert decoded in [content(one) for one in asked.values()]
+    assert content(asked["1.2"]) == PAYLOAD
 
 
 def test_of_an_attached_message_each_part_is_scanned() -> None:
@@ -92,8 +95,7 @@ def test_of_an_attached_message_each_part_is_scanned() -> None:
 def test_the_verdict_on_a_part_decides(
     kind: VerdictKind, outcome: Outcome, rule: str
 ) -> None:
-    payload = base64.b64decode(TOOL.partition(b"\r\n\r\n")[2])
-    said = judge_message(scanning(), MAIL, saying(kind, payload))
+    said = judge_message(scanning(), MAIL, saying(kind, PAYLOAD))
     assert said.outcome is outcome
     assert not rule or said.rule == rule
     told = {part["path"]: part["verdicts"] for part in said.report["parts"]}
@@ -132,12 +134,11 @@ def test_scan_by_one_list_is_a_scan() -> None:
 
 def test_a_part_that_goes_is_scanned_if_that_could_be_worse() -> None:
     strip = 'filenames: [{match: "*.bin", action: strip}, {match: "*", action: allow}]'
-    payload = base64.b64decode(TOOL.partition(b"\r\n\r\n")[2])
-    infected = saying(KINDS.INFECTED, payload)
+    infected = saying(KINDS.INFECTED, PAYLOAD)
     said = judge_message(scanning(strip), MAIL, infected)
     assert said.rule == "antivirus.infected"
     mild = "{scanner: v, infected: strip, encrypted: lock, error: lock}"
-    infected = saying(KINDS.INFECTED, payload)
+    infected = saying(KINDS.INFECTED, PAYLOAD)
     said = judge_message(scanning(strip, table=mild), MAIL, infected)
     assert said.rule == "filenames:1"
     assert len(infected.asked[0]) == 1
@@ -196,6 +197,101 @@ def test_the_message_as_it_came_is_scanned_where_the_table_says_so() -> None:
     assert content(scanners.asked[0][RAW]) == MAIL
     assert (said.outcome, said.rule) == (Outcome.REJECTED, "antivirus.infected")
     assert said.report["findings"] == ["v:infected:Raw.Test"]
+
+
+def named(name: str, payload: bytes) -> bytes:
+    """Return a part with a file of these octets."""
+    return lines(f'Content-Type: text/x-test; name="{name}"', "") + payload
+
+
+def doubtful(name: str, payload: bytes) -> bytes:
+    """Return such a part of which readers may see another content."""
+    encodings = lines(*(f"Content-Transfer-Encoding: {one}" for one in ("7bit", "x-a")))
+    return encodings + named(name, payload)
+
+
+def keeping(*more: str, table: str = "{scanner: v}") -> str:
+    names = (
+        'filenames: [{match: "*.bin", action: quarantine}, {match: "*", action: scan}]'
+    )
+    return rules(names, f"antivirus: {table}", *more, top=QUARANTINE)
+
+
+def test_what_stays_of_a_message_is_scanned_where_a_part_is_kept() -> None:
+    mail = mixed(TEXT_PART, TOOL, named("x", b"EVIL"))
+    scanners = saying(KINDS.INFECTED, b"EVIL")
+    said = judge_message(keeping(table="{scanner: v, infected: strip}"), mail, scanners)
+    assert said.outcome is Outcome.MODIFIED
+    assert b"EVIL" not in octets(said)
+    assert [one.path for one in said.held] == ["1.2"]
+    said = judge_message(keeping(), mail, saying(KINDS.INFECTED, b"EVIL"))
+    assert said.outcome is Outcome.REJECTED
+
+
+def test_a_message_that_is_kept_is_scanned_for_what_refuses_it() -> None:
+    policy = keeping("ambiguous: quarantine")
+    mail = mixed(TEXT_PART, doubtful("x", b"EVIL"))
+    said = judge_message(policy, mail, saying(KINDS.CLEAN))
+    assert said.outcome is Outcome.QUARANTINED
+    said = judge_message(policy, mail, saying(KINDS.INFECTED, b"EVIL"))
+    assert (said.outcome, said.rule) == (Outcome.REJECTED, "antivirus.infected")
+
+
+def test_an_attached_message_is_scanned_as_a_whole_where_its_parts_are_not() -> None:
+    some = (
+        'content_types: [{match: "message/rfc822", action: scan}, '
+        '{match: "*", action: allow}]'
+    )
+    policy = rules(some, "antivirus: {scanner: v}", top=TOP)
+    mail = mixed(forwarded(mixed(TEXT_PART, named("x", b"EVIL"))), boundary="outer")
+    scanners = saying(KINDS.INFECTED, b"EVIL")
+    said = judge_message(policy, mail, scanners)
+    assert said.outcome is Outcome.REJECTED
+    assert list(scanners.asked[0]) == ["1.1"]
+
+
+@pytest.mark.parametrize("infected", ["strip", "quarantine"])
+def test_a_lock_around_a_virus_does_not_give_it_back(infected: str) -> None:
+    """Whoever has the locked file unlocks it, without us."""
+    types = (
+        'content_types: [{match: "message/rfc822", action: lock}, '
+        '{match: "*", action: scan}]'
+    )
+    table = f"antivirus: {{scanner: v, infected: {infected}}}"
+    inner = mixed(TEXT_PART, named("x", b"EVIL"))
+    mail = mixed(TEXT_PART, forwarded(inner), boundary="outer")
+    policy = rules(types, table, top=QUARANTINE)
+    said = judge_message(policy, mail, saying(KINDS.INFECTED, b"EVIL"))
+    assert said.outcome is Outcome.MODIFIED
+    assert b".clk" not in octets(said)
+    assert [one.path for one in said.held] == ["1.2"] * (infected == "quarantine")
+
+
+def test_a_part_to_scan_that_nobody_was_asked_about_does_not_pass() -> None:
+    judge = make_pipeline(scanning()).begin(make_session())
+    said = judge.examine(make_session(), make_envelope(), MAIL)
+    asked = {"1.1": questions(said)["1.1"]}
+    answers = {key: (clean(key, question),) for key, question in asked.items()}
+    assert judge.dispose(said, asked, answers).outcome is Outcome.DEFERRED
+
+
+@pytest.mark.parametrize(
+    ("parts", "outcome"),
+    [(MAX_KEPT, Outcome.MODIFIED), (MAX_KEPT + 1, Outcome.QUARANTINED)],
+)
+def test_of_a_message_with_many_parts_to_keep_all_of_it_is_kept(
+    parts: int, outcome: Outcome
+) -> None:
+    said = judge_message(keeping(), mixed(TEXT_PART, *[TOOL] * parts))
+    assert said.outcome is outcome
+    assert len(said.held) == (parts if outcome is Outcome.MODIFIED else 0)
+
+
+def test_a_message_in_doubt_is_kept_as_a_whole() -> None:
+    """Readers may see another part in it than we take out."""
+    mail = mixed(TEXT_PART, doubtful("a.bin", b"x"))
+    said = judge_message(keeping("ambiguous: quarantine"), mail)
+    assert (said.outcome, said.held) == (Outcome.QUARANTINED, ())
 
 
 SPAM_TABLE = (
@@ -257,3 +353,20 @@ def test_a_message_is_stripped_and_tagged_at_once() -> None:
     said = judged(6, SPAM_TABLE, strip)
     assert (said.outcome, said.rule) == (Outcome.MODIFIED, "filenames:1")
     assert b"***BULK***" in octets(said)
+
+
+def test_what_was_released_is_not_held_again_whatever_held_it() -> None:
+    class Keeper:
+        def was_released(self, sha256: str, _mailbox: object) -> bool:
+            return sha256 == hashlib.sha256(MAIL).hexdigest()
+
+    table = "{scanner: v, raw: true, infected: quarantine}"
+    text = rules(SCAN, f"antivirus: {table}", top=QUARANTINE)
+    scanners = saying(KINDS.INFECTED, b"Content-Type: multipart")
+    pipeline = make_pipeline(text, scanners)
+    for keeper, outcome in ((None, Outcome.QUARANTINED), (Keeper(), Outcome.RELAYED)):
+        judge = replace(pipeline, keeper=keeper).begin(make_session())  # type: ignore[arg-type]
+        spool = MemorySpool()
+        spool.write(MAIL)
+        said = judge.message(make_session(), make_envelope(), spool)
+        assert said.outcome is outcome

@@ -23,7 +23,7 @@ from mitmproxy import command, ctx, exceptions
 from smtpguard import contentview, options
 from smtpguard.errors import RulesError
 from smtpguard.judges import Judges
-from smtpguard.keeping import KEPT
+from smtpguard.keeping import KEPT, settle
 from smtpguard.loading import CertificatesError, check_certificates, load_for_clients
 from smtpguard.proxy.maillog import describe
 from smtpguard.proxy.sentinel import Guard, Sentinel
@@ -57,6 +57,7 @@ HEALTH = {"closed": "is asked", "trial": "is asked again", "open": "is not asked
 """What the states of a breaker mean to an administrator."""
 TIDY_SECONDS = 3600.0
 """Between two looks for what is too old in the quarantine."""
+SETTLE_SECONDS = 10.0
 STOP_SECONDS = 60.0
 """How long replies in flight are awaited after SIGTERM (contract 3)."""
 
@@ -145,11 +146,16 @@ class SmtpGuard:
         if ctx.master.should_exit.is_set():
             return self._stop()
         self._off_duty()
+        if self._pipeline is not None and self._pipeline.scanners is not None:
+            # Of whoever comes on duty next there are others.
+            self._pipeline.scanners.keep(frozenset())
         return None
 
     async def _stop(self) -> None:
         try:
             await Sentinel.get().stop(STOP_SECONDS)
+            if self._settling:
+                await asyncio.wait(self._settling, timeout=SETTLE_SECONDS)
         finally:
             self._off_duty()
             # What waits for a judge has no client any more, and Python waits for what
@@ -196,14 +202,16 @@ class SmtpGuard:
         return True
 
     def _transaction_ended(self, record: TransactionRecord) -> None:
-        """Have what was kept of a message settled beside the loop. Never raises."""
-        keeper = self._pipeline.keeper if self._pipeline is not None else None
-        if keeper is not None and record.report.get(KEPT):
-            self._beside(keeper.settle, record)
+        """Have what was kept of a message settled beside the loop. Never raises.
+
+        Also when another instance is on duty by now.
+        """
+        if record.report.get(KEPT):
+            self._beside(settle, record)
 
     def _beside[*A](self, work: Callable[[*A], None], *about: *A) -> None:
         """Have something done beside the loop that nobody waits for."""
-        task = asyncio.get_running_loop().create_task(self._judges.beside(work, *about))
+        task = asyncio.get_running_loop().create_task(asyncio.to_thread(work, *about))
         self._settling.add(task)
         task.add_done_callback(self._settled)
 

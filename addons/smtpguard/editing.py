@@ -128,7 +128,7 @@ class Editor:
         """
         edited = {holder.path for holder, _ in self._held(decisions)}
         signed = any(
-            Fact.SIGNED in look.facts and not edited.isdisjoint(_around(path))
+            Fact.SIGNED in look.facts and not edited.isdisjoint(around(path))
             for path, look in looks.items()
         )
         if signed and self.handling.on_signed == "deny":
@@ -147,9 +147,13 @@ class Editor:
             if decision.action not in EDITING:
                 continue
             holder = self.message.holder(part)
-            known = found.get(holder.path)
-            if known is None or _is_worse(decision, decisions[known[1].path]):
+            # What is within another one that is edited goes, or stays, with it.
+            outer = next((one for one in around(holder.path) if one in found), None)
+            known = None if outer is None else found[outer]
+            if known is None:
                 found[holder.path] = (holder, part)
+            elif _is_worse(decision, decisions[known[1].path]):
+                found[known[0].path] = (known[0], part)
         return iter(found.values())
 
     def _lock(
@@ -247,7 +251,7 @@ def forged_fields(message: Message) -> list[Field]:
     ]
 
 
-def _around(path: str) -> Iterator[str]:
+def around(path: str) -> Iterator[str]:
     """Yield the paths of all that holds a part, and its own last."""
     return accumulate(path.split("."), "{}.{}".format)
 

@@ -55,16 +55,27 @@ class Examined:
         """Whether the message goes to its recipients, with or without edits.
 
         A part that is kept is taken out of it; where something else would have the
-        message itself kept or discarded, all of it is kept.
+        message itself kept or discarded, or it is in doubt, all of it is kept.
         """
         worst = self.worst().action.severity
         if worst >= Action.STRIP.severity:
             return True
         others = (*self.about_all(), *self.parts.values())
+        kept = [
+            path for path, one in self.parts.items() if one.action is Action.QUARANTINE
+        ]
+        endings = self.policy.handling.endings
+        is_in_doubt = any(
+            kind in endings and endings[kind].action is Action.QUARANTINE
+            for path in kept
+            for kind in self.looks[path].why
+        )
         return (
             worst == Action.QUARANTINE.severity
             and not any(one.action is Action.DISCARD for one in others)
             and most_severe(self.about_all()).action.severity > worst
+            and not is_in_doubt
+            and len(kept) <= MAX_KEPT
         )
 
     def released(self) -> Examined:
@@ -96,6 +107,8 @@ class Examined:
         return told
 
 
+MAX_KEPT = 50
+"""Parts of a message that are kept by themselves; of more all of it is."""
 _NOTHING = Decision(Action.ALLOW)
 
 

@@ -41,6 +41,9 @@ INLINE_OCTETS = 128 * 1024
 to take long (blanks in quoted-printable, headers of archives, parts to be stripped).
 All others are judged beside the event loop, so that other sessions go on: to go there
 and back costs 0.1 ms."""
+SCANNED = 64
+"""Messages that are read and wait for scanners at the same time; others wait before
+they are read. One holds some MiB at most."""
 JUDGES = 2
 """Messages judged beside the loop at the same time. More would share one interpreter
 lock and hold that many messages in memory."""
@@ -51,16 +54,23 @@ class Judges:
 
     def __init__(self) -> None:
         self._executor: ThreadPoolExecutor | None = None
+        self._is_started = False
         self._turns = Turns(JUDGES)
+        self._scanned = asyncio.Semaphore(SCANNED)
 
     def start(self) -> None:
         """Judge beside the event loop from now on; before, all is judged in it."""
         self._executor = ThreadPoolExecutor(JUDGES, thread_name_prefix="smtpguard")
+        self._is_started = True
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Take nothing more; ``at_once``: what waits is not judged either."""
+        """End when all is judged; ``at_once``: what waits is not judged any more.
+
+        What comes back from scanners afterwards is judged by threads of the loop's.
+        """
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=at_once)
+        self._executor = None
 
     async def beside[*A, R](self, work: Callable[[*A], R], *about: *A) -> R:
         """Do some work beside the event loop; raises what it raises."""
@@ -72,9 +82,14 @@ class Judges:
 
         Raises what a judge raises.
         """
-        said = await self._judge(data)
-        kept = said.report.get(KEPT) if said is not None else None
         judge = data.transaction.judge
+        if isinstance(judge, TransactionJudge) and judge.policy.asks_scanners:
+            # Each keeps what was read of it while it waits for them.
+            async with self._scanned:
+                said = await self._judge(data)
+        else:
+            said = await self._judge(data)
+        kept = said.report.get(KEPT) if said is not None else None
         if kept and data.transaction.ended and isinstance(judge, TransactionJudge):
             # The client has gone without a word of ours, and sends it again.
             assert judge.pipeline.keeper is not None
@@ -100,13 +115,14 @@ class Judges:
         """
         judge = data.transaction.judge
         asked = data.session, data.envelope, data.content
-        waits = self._executor is None
+        waits = not self._is_started
         if not waits and not _is_quick(data.content):
             return False
         if not isinstance(judge, TransactionJudge):
             data.disposition = judge.message(*asked)
             return True
-        if not waits and not _asks_quickly(judge.policy, data):
+        policy = judge.policy
+        if not waits and (policy.asks_scanners or not _asks_quickly(policy, data)):
             return False
         try:
             said = judge.message(*asked, at_once=not waits)

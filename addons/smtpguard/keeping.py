@@ -31,7 +31,7 @@ from smtpguard.wire import replies
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from smtpguard.dialogue.record import TransactionRecord
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from smtpguard.model.mailbox import Mailbox
     from smtpguard.model.session import SessionFacts
     from smtpguard.policy.quarantinereader import QuarantineSettings
+    from smtpguard.quarantine.record import Record
 
 
 logger = getLogger(__name__)
@@ -88,47 +89,58 @@ class FolderKeeper:
         content: Spool,
         said: Disposition,
     ) -> Disposition:
-        """Keep what is to be kept (``Keeper``). Raises OSError of the content."""
+        """Keep what is to be kept (``Keeper``)."""
         kept: list[str] = []
         try:
-            message = parse(cast("Octets", content.view()))
-            subject, author = _field(message, "subject"), _field(message, "from")
-            if said.outcome is Outcome.QUARANTINED:
-                now = self._clock()
-                record = record_of(
-                    session, envelope, said, now, subject=subject, header_from=author
-                )
-                kept.append(self._store.keep(record, content.chunks()).id)
-            for part in said.held:
-                held = HeldPart(part.path, part.names, part.type, _digest(content))
-                now = self._clock()
-                record = record_of(
-                    *(session, envelope, said, now),
-                    subject=subject,
-                    header_from=author,
-                    part=held,
-                )
-                kept.append(keep_part(self._store, record, part.chunks()).id)
-        except QuarantineError as error:
+            items = self._items(session, envelope, content, said)
+            for record, chunks, is_part in items:
+                put = keep_part if is_part else Store.keep
+                kept.append(put(self._store, record, chunks).id)
+                _PENDING[kept[-1]] = self
+        except (QuarantineError, OSError) as error:
             logger.error("tx=%s: %s", envelope.id, error)  # noqa: TRY400
             self.drop(kept)
             return _put_off(said, error)
         return replace(said, report={**said.report, KEPT: kept})
 
-    def settle(self, record: TransactionRecord) -> None:
-        """Note how a transaction ended (``Keeper``); a message is settled already."""
-        if record.outcome is Outcome.QUARANTINED:
-            return
-        for item in record.report.get(KEPT, ()):
-            try:
-                if record.outcome in _WENT_ON:
-                    accept_part(self._store, item)
-                elif record.in_doubt:
-                    doubt_part(self._store, item)
-                else:
-                    refuse_part(self._store, item)
-            except QuarantineError as error:
-                logger.error("tx=%s: %s", record.id, error)  # noqa: TRY400
+    def _items(
+        self,
+        session: SessionFacts,
+        envelope: Envelope,
+        content: Spool,
+        said: Disposition,
+    ) -> Iterator[tuple[Record, Iterator[bytes], bool]]:
+        """Yield what is to be kept: record, octets, and whether it is a part."""
+        message = parse(cast("Octets", content.view()))
+        subject, author = _field(message, "subject"), _field(message, "from")
+        if said.outcome is Outcome.QUARANTINED:
+            record = record_of(
+                *(session, envelope, said, self._clock()),
+                subject=subject,
+                header_from=author,
+            )
+            yield record, content.chunks(), False
+        digest = hashlib.sha256(content.view()).hexdigest() if said.held else ""
+        for part in said.held:
+            record = record_of(
+                *(session, envelope, _about(said, part.path), self._clock()),
+                subject=subject,
+                header_from=author,
+                part=HeldPart(part.path, part.names, part.type, digest),
+            )
+            yield record, part.chunks(), True
+
+    def settle(self, item: str, record: TransactionRecord) -> None:
+        """Note how the transaction ended of whose message a part is kept."""
+        try:
+            if record.outcome in _WENT_ON:
+                accept_part(self._store, item)
+            elif record.in_doubt:
+                doubt_part(self._store, item)
+            else:
+                refuse_part(self._store, item)
+        except QuarantineError as error:
+            logger.error("tx=%s: %s", record.id, error)  # noqa: TRY400
 
     def tidy(self) -> None:
         """Delete what is too old, or too much (``Keeper``)."""
@@ -141,14 +153,35 @@ class FolderKeeper:
     def drop(self, kept: Sequence[str]) -> None:
         """Delete what was kept of a message that its client has still (``Keeper``)."""
         for item in kept:
+            _PENDING.pop(item, None)
             try:
                 refuse_part(self._store, item)
             except QuarantineError as error:
                 logger.error("quarantine: %s", error)  # noqa: TRY400
 
 
-def _put_off(said: Disposition, error: QuarantineError) -> Disposition:
-    reply = replies.STORAGE_FULL if error.full else replies.STORAGE_FAILED
+_PENDING: dict[str, FolderKeeper] = {}
+"""Who keeps what is not settled yet: the rules may name another folder by then, or
+none, and another instance of the addon may be on duty."""
+
+
+def settle(record: TransactionRecord) -> None:
+    """Note how a transaction ended of which something is kept; it may take a while."""
+    for item in record.report.get(KEPT, ()):
+        keeper = _PENDING.pop(item, None)
+        if keeper is not None and record.outcome is not Outcome.QUARANTINED:
+            keeper.settle(item, record)
+
+
+def _about(said: Disposition, path: str) -> Disposition:
+    """Return what is said, of one part alone: each part has a record of its own."""
+    parts = [one for one in said.report.get("parts", ()) if one.get("path") == path]
+    return replace(said, report={**said.report, "parts": parts})
+
+
+def _put_off(said: Disposition, error: QuarantineError | OSError) -> Disposition:
+    is_full = isinstance(error, QuarantineError) and error.full
+    reply = replies.STORAGE_FULL if is_full else replies.STORAGE_FAILED
     reason = f"not kept: {error}"
     return replace(
         said,
@@ -163,7 +196,3 @@ def _put_off(said: Disposition, error: QuarantineError) -> Disposition:
 def _field(message: Message, name: str) -> str:
     values = (one.value for one in message.fields if one.is_named(name))
     return next(values, "")[:MAX_TOLD]
-
-
-def _digest(content: Spool) -> str:
-    return hashlib.sha256(content.view()).hexdigest()

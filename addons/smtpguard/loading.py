@@ -79,15 +79,14 @@ def _scanners(rules: Ruleset, previous: Pipeline | None) -> Scanners | None:
 
     A reload keeps what is known of scanners that are as they were.
     """
+    if previous is not None and previous.scanners is not None:
+        return previous.scanners
     if not rules.scanners:
         return None
     # Here, since whoever names no scanner does without the libraries.
     from smtpguard.scanners.stations import Stations  # noqa: PLC0415
 
-    known = previous.scanners if previous else None
-    stations = known if isinstance(known, Stations) else Stations()
-    stations.keep(frozenset(rules.scanners))
-    return stations
+    return Stations()
 
 
 def _spool() -> BinaryIO:
@@ -105,6 +104,8 @@ def load_for_clients(
     """
     pipeline = load_pipeline(path, own_name, previous)
     check_certificates(pipeline.rules, ciphers)
+    if pipeline.scanners is not None:
+        pipeline.scanners.keep(frozenset(pipeline.rules.scanners))
     # Here, since whoever serves nobody does without.
     from smtpguard.nameservice import ask_texts  # noqa: PLC0415
 

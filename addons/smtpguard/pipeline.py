@@ -44,13 +44,13 @@ from smtpguard.receivedfield import received_value
 from smtpguard.reporting import ending, report, trace
 from smtpguard.scanning import answered, questions
 from smtpguard.tagging import tagged, verdict_fields
+from smtpguard.wire import replies
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from smtpguard.dialogue.record import TransactionRecord
     from smtpguard.dkim import Ask
     from smtpguard.examining import Examined
     from smtpguard.looking import Inspector
@@ -92,10 +92,6 @@ class Keeper(Protocol):
 
     def drop(self, kept: Sequence[str]) -> None:
         """Delete what was kept of a message that its client has still."""
-        ...
-
-    def settle(self, record: TransactionRecord) -> None:
-        """Note how the transaction ended of whose message parts are kept."""
         ...
 
     def tidy(self) -> None:
@@ -262,7 +258,7 @@ class TransactionJudge:
         facts = MessageFacts(
             session, envelope, authors(message), len(buffer), self.pipeline.clock()
         )
-        return examined(self.policy, message, looks, facts)
+        return self._let_go(examined(self.policy, message, looks, facts))
 
     def dispose(
         self,
@@ -279,13 +275,16 @@ class TransactionJudge:
         return judged.disposition
 
     def _judged(self, said: Examined, asked: Questions, verdicts: Verdicts) -> Judged:
-        said = answered(said, asked, verdicts)
+        said = self._let_go(answered(said, asked, verdicts))
         facts, message = said.facts, said.message
         identifier = (facts.envelope.id if facts.envelope else "") or facts.session.id
-        if said.worst().action is Action.QUARANTINE and self._was_released(said):
-            said = said.released()
         edits, held, worst = self._edits(said, identifier)
         outcome, reply = ending(worst, edits, identifier)
+        if outcome in PASSED and any(
+            one.action is Action.SCAN for one in said.parts.values()
+        ):
+            # Whatever the reason: what was to be scanned and was not does not pass.
+            outcome, reply = Outcome.DEFERRED, replies.UNDECIDED
         is_edited = outcome is Outcome.MODIFIED
         removed = (field.name for field in said.removed() if is_edited)
         disposition = Disposition(
@@ -302,15 +301,19 @@ class TransactionJudge:
         )
         return Judged(said, edits, disposition)
 
-    def _was_released(self, said: Examined) -> bool:
-        """Whether the message was kept once, and released to all its recipients."""
+    def _let_go(self, said: Examined) -> Examined:
+        """Return what is said to a message; to one that was kept once, and released
+        to all its recipients, without what would keep it again."""
+        if said.worst().action is not Action.QUARANTINE:
+            return said
         envelope, keeper = said.facts.envelope, self.pipeline.keeper
         recipients = envelope.standing if envelope else []
         mailboxes = [one.forward_path.mailbox for one in recipients]
         if keeper is None or not mailboxes:
-            return False
+            return said
         digest = hashlib.sha256(said.message.buffer).hexdigest()
-        return all(one and keeper.was_released(digest, one) for one in mailboxes)
+        known = all(one and keeper.was_released(digest, one) for one in mailboxes)
+        return said.released() if known else said
 
     def _limits(self) -> Limits:
         of = self.policy.settings.limits

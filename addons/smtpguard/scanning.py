@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from smtpguard.editing import around
 from smtpguard.model.decision import Action, Decision, most_severe
 from smtpguard.model.scan import Question, Subject, Told
 from smtpguard.model.verdict import Verdict, VerdictKind
@@ -19,18 +20,20 @@ from smtpguard.policy.verdicts import on_spam, on_virus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
     from concurrent.futures import Future
 
     from smtpguard.examining import Examined
-    from smtpguard.mime import Message, Octets, Part
+    from smtpguard.mime import Message, Octets
     from smtpguard.model.envelope import Envelope
     from smtpguard.model.scan import Questions, Verdicts
+    from smtpguard.model.scannerspec import ScannerSpec
     from smtpguard.model.session import SessionFacts
     from smtpguard.policy.antivirus import Antivirus
 
 
 RAW = "raw"
-"""Key of the question about a message as it came; parts have their digests."""
+"""Key of the question about a message as it came; parts have their paths."""
 SPAM = "spam"
 """Key of the question about a message's score."""
 _CHUNK = 256 * 1024
@@ -49,27 +52,32 @@ class Scanners(Protocol):
         """Return name, address, state and reason of each scanner that was asked."""
         ...
 
+    def keep(self, specs: AbstractSet[ScannerSpec]) -> None:
+        """Forget all scanners but these; what they are asked already they answer."""
+        ...
+
     def stop(self) -> None:
         """Ask nobody any more."""
         ...
 
 
 def questions(examined: Examined) -> Questions:
-    """Return whom to ask about what; empty where no answer would change anything."""
+    """Return whom to ask about what; empty where no answer would change anything.
+
+    Parts are asked about by their path.
+    """
     found: dict[str, Question] = {}
-    policy, message, worst = examined.policy, examined.message, examined.worst()
+    policy, message = examined.policy, examined.message
     table, spam = policy.antivirus, policy.spam
-    if table is not None and _matters(table.worst, worst):
-        for part in _scanned(examined, table):
-            look = examined.looks[part.path]
-            subject = Subject(part.decoded, look.size, look.sha256)
-            found.setdefault(look.sha256, Question(subject, table.scanners))
+    if table is not None and _matters(table.worst, examined):
+        for path, subject in _subjects(examined, table):
+            found[path] = Question(subject, table.scanners)
         if table.raw and found:
             found[RAW] = Question(_whole(message, None), table.scanners)
     if (
         spam is not None
-        and _matters(spam.worst, worst)
-        and policy.unscored(examined.facts).action is Action.SCAN
+        and _matters(spam.worst, examined)
+        and policy.unscored(examined.facts).scans
     ):
         told = _told(examined.facts.session, examined.facts.envelope)
         found[SPAM] = Question(_whole(message, told), spam.scanners)
@@ -78,56 +86,70 @@ def questions(examined: Examined) -> Questions:
 
 def answered(examined: Examined, asked: Questions, verdicts: Verdicts) -> Examined:
     """Return what is said to a message after the answers to ``asked``."""
-    shown: dict[str, tuple[Verdict, ...]] = {}
+    shown = {key: verdicts.get(key) or _NOT_ASKED for key in asked}
     parts = dict(examined.parts)
     whole: list[Decision] = []
     table, spam = examined.policy.antivirus, examined.policy.spam
     if table is not None:
         bodies = set(_bodies(examined.message))
+        covered = _covered(examined)
         for path, said in examined.parts.items():
-            digest = examined.looks[path].sha256
-            if not said.scans:
-                continue
-            if digest not in asked:
-                part = examined.message.part(path)
-                parts[path] = _unscanned(said, table, part)
-                continue
-            shown[path] = verdicts.get(digest) or _NOT_ASKED
-            is_body = path in bodies
-            found = on_virus(table, shown[path], path, is_body=is_body)
-            parts[path] = _joined(said, found)
+            if path in asked:
+                is_body = path in bodies
+                found = on_virus(table, shown[path], path, is_body=is_body)
+                parts[path] = _joined(said, found)
+            elif said.action is Action.SCAN:
+                parts[path] = _passed_over(said, table, is_covered=path in covered)
         if RAW in asked:
-            shown[RAW] = verdicts.get(RAW) or _NOT_ASKED
             whole.append(on_virus(table, shown[RAW], "", is_body=False))
     if spam is not None:
         exception = examined.policy.unscored(examined.facts)
-        if SPAM in asked:
-            shown[SPAM] = verdicts.get(SPAM) or _NOT_ASKED
-            whole.append(on_spam(spam, shown[SPAM]))
-        elif exception.action is not Action.SCAN:
+        if exception.action is not Action.SCAN:
             whole.append(exception)
+        if SPAM in asked:
+            whole.append(on_spam(spam, shown[SPAM]))
     return replace(examined, parts=parts, whole=tuple(whole), verdicts=shown)
 
 
-def _matters(possible: Action, worst: Decision) -> bool:
+def _matters(possible: Action, examined: Examined) -> bool:
     """Whether something as severe could change the end of a message."""
-    ends = worst.action.severity <= Action.DISCARD.severity
-    return not ends or possible.severity < worst.action.severity
+    worst = examined.worst().action
+    return examined.goes_on() or possible.severity < worst.severity
 
 
-def _scanned(examined: Examined, table: Antivirus) -> Iterator[Part]:
-    """Yield the parts to scan. Of an attached message that was read each part is."""
+def _subjects(examined: Examined, table: Antivirus) -> Iterator[tuple[str, Subject]]:
+    """Yield the parts to scan, by path.
+
+    An attached message whose parts are all scanned is not, as a whole.
+    """
+    covered = _covered(examined)
     for part in examined.message.candidates():
         said = examined.parts[part.path]
-        if said.scans and part.is_leaf and table.worst.severity < said.action.severity:
-            yield part
+        if not said.scans or table.worst.severity >= said.action.severity:
+            continue
+        if part.is_leaf:
+            look = examined.looks[part.path]
+            yield part.path, Subject(part.decoded, look.size, look.sha256)
+        elif part.path not in covered:
+            yield part.path, Subject(part.decoded, *part.measure())
 
 
-def _unscanned(said: Decision, table: Antivirus, part: Part | None) -> Decision:
-    """Return what counts for a part that nobody was asked about, and why that is so."""
-    if said.action is not Action.SCAN:
-        return said
-    if part is not None and not part.is_leaf:
+def _covered(examined: Examined) -> set[str]:
+    """Return the paths of attached messages of which each leaf is scanned."""
+    parts = list(examined.message.candidates())
+    found = {part.path for part in parts if not part.is_leaf}
+    for part in parts:
+        if part.is_leaf and not examined.parts[part.path].scans:
+            found.difference_update(around(part.path))
+    return found
+
+
+def _passed_over(said: Decision, table: Antivirus, *, is_covered: bool) -> Decision:
+    """Return what counts for a part to scan that nobody was asked about.
+
+    Without a reason it stays to be scanned, which lets no message pass.
+    """
+    if is_covered:
         return replace(said, action=Action.ALLOW, reason="its parts are scanned")
     if table.worst.severity >= Action.SCAN.severity:
         return replace(said, action=Action.ALLOW, reason="no verdict would change it")

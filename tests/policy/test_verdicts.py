@@ -108,12 +108,27 @@ def test_an_infected_text_is_replaced() -> None:
     assert found.action is Action.STRIP
 
 
-def test_a_whole_message_cannot_be_replaced() -> None:
-    table = antivirus(", infected: strip")
-    verdicts = [Verdict("a", KINDS.INFECTED, "Eicar")]
+@pytest.mark.parametrize("action", ["strip", "lock"])
+@pytest.mark.parametrize(
+    ("word", "kind", "wanted"),
+    [
+        ("infected", KINDS.INFECTED, "deny"),
+        ("encrypted", KINDS.ENCRYPTED, "allow"),
+        ("oversize", KINDS.OVERSIZE, "allow"),
+        ("error", KINDS.FAILED, "tempfail"),
+        ("error", KINDS.SCORED, "tempfail"),
+        ("unavailable", KINDS.UNAVAILABLE, "tempfail"),
+    ],
+)
+def test_a_whole_message_cannot_be_replaced(
+    action: str, word: str, kind: VerdictKind, wanted: str
+) -> None:
+    """What of it is encrypted or too large, its parts were scanned for themselves."""
+    verdicts = [Verdict("a", kind)]
+    table = antivirus(f", {word}: {action}")
     found = on_virus(table, verdicts, "", is_body=False)
-    assert found.action is Action.DENY
-    assert found.reply is not None
+    assert str(found.action) == wanted
+    assert (found.reply is None) == (wanted == "allow")
 
 
 def test_the_scanner_that_knows_counts() -> None:

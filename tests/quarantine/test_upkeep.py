@@ -53,6 +53,17 @@ def test_what_is_too_much_is_deleted(store: Store) -> None:
     assert purge(store, settings, NOW) == items[:2]
 
 
+def test_a_record_counts_as_well(store: Store) -> None:
+    """The index knows the size of the octets alone."""
+    days = (9, 8)
+    items = [kept(store, kept_at=NOW - timedelta(days=day)).id for day in days]
+    sizes = [path.stat().st_size for path in store.folder.glob(f"{items[0]}.*")]
+    assert store.size_of(items[0]) == sum(sizes)
+    settings = QuarantineSettings("q", max_size=2 * max(sizes))
+    assert purge(store, settings, NOW) == items[:1]
+    assert store.size_of(items[0]) == 0
+
+
 def test_what_is_being_released_stays_and_what_is_in_doubt_grows_old(
     store: Store,
 ) -> None:

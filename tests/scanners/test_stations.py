@@ -18,7 +18,7 @@ from smtpguard.model.scannerspec import ScannerSpec
 from smtpguard.model.verdict import Verdict, VerdictKind
 from smtpguard.scanners import station as station_module
 from smtpguard.scanners import stations as stations_module
-from smtpguard.scanners.stations import MAKERS, Stations
+from smtpguard.scanners.stations import AT_ONCE, MAKERS, Stations
 from tests.scanners.fakeclamd import fake_clamd, says
 from tests.scanners.fakeclamd import hangs as clamd_hangs
 from tests.scanners.fakescanner import (
@@ -126,6 +126,21 @@ def test_the_same_content_told_otherwise_is_another_question() -> None:
     assert len(fake.scanned) == 2
 
 
+def test_a_message_of_many_parts_leaves_a_scanner_to_others_as_well() -> None:
+    async def takes_a_while() -> Verdict:
+        await asyncio.sleep(0.01)
+        return CLEAN
+
+    fake = FakeScanner(takes_a_while)
+    with stations(a=fake) as (asked, _):
+        files = {str(n): question("a", of=subject(b"%d" % n)) for n in range(20)}
+        asked.ask(files).result(5)
+        assert fake.most == AT_ONCE
+        [one, two] = [asked.ask(dict(list(files.items())[:5])) for _ in range(2)]
+        one.result(5), two.result(5)
+    assert fake.most > AT_ONCE
+
+
 @pytest.mark.parametrize("deed", [hangs, will_not_end])
 def test_all_is_answered_in_time_whatever_scanners_do(
     deed: object, monkeypatch: pytest.MonkeyPatch
@@ -208,6 +223,19 @@ def test_health_tells_of_each_that_was_asked(monkeypatch: pytest.MonkeyPatch) ->
             ("a", "127.0.0.1:1", "open", "refused"),
             ("b", "127.0.0.1:1", "closed", ""),
         ]
+
+
+def test_health_waits_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stations_module, "HEALTH_SECONDS", 0.01)
+
+    async def never(_: object) -> list[tuple[str, str, str, str]]:
+        await asyncio.sleep(10)
+        return []
+
+    monkeypatch.setattr(stations_module._Desk, "health", never)
+    with stations(a=FakeScanner()) as (asked, _):
+        asked.ask({"1": question("a")}).result(5)
+        assert asked.health() == [("scanners", "", "open", "no answer in time")]
 
 
 def test_a_reload_keeps_what_is_known_of_the_same_scanner(

@@ -67,7 +67,7 @@ QUICK_QUESTIONS = 20_000
 us each, 0.1 s if nearly all of them are asked."""
 _FIELD_OCTETS = 10
 """Of header for one field, at least, as senders write them to make many."""
-_SCORED = Decision(Action.SCAN, reason="no exceptions")
+_SCORED = Decision(Action.SCAN, reason="no exceptions", scans=True)
 _SILENT = Decision(Action.ALLOW, reason="no rules")
 
 
@@ -114,6 +114,11 @@ class Policy:
         for table in (self.antivirus, self.spam):
             actions |= table.actions if table else frozenset()
         object.__setattr__(self, "quarantines", Action.QUARANTINE in actions)
+
+    @property
+    def asks_scanners(self) -> bool:
+        """Whether messages may be scanned or scored."""
+        return self.antivirus is not None or self.spam is not None
 
     def helo(self, session: SessionFacts, now: datetime | None = None) -> Decision:
         """Judge the name the client greets with: allow, deny, tempfail or drop."""
@@ -220,11 +225,12 @@ class Policy:
         if not decisions:
             return _SILENT
         trace = tuple(step for decision in decisions for step in decision.trace)
-        scans = any(decision.action is Action.SCAN for decision in decisions)
+        scans = any(decision.scans for decision in decisions)
         return replace(most_severe(decisions), trace=trace, scans=scans)
 
     def unscored(self, message: MessageFacts) -> Decision:
-        """Judge by the exceptions of ``spam``; scan has the message scored."""
+        """Judge by the exceptions of ``spam``; ``scans`` says whether the message is
+        scored, for one of its recipients or all."""
         if self.spam is None or not self.spam.exceptions:
             return _SCORED
         path = message.envelope.asked if message.envelope else None
@@ -296,6 +302,8 @@ class Policy:
             decision = ruling.decision(MESSAGE_DENIED if is_deny else TRY_LATER)
             rulings.append((decision, _asked_for(ruling)))
         worst, spoken = min(rulings, key=lambda one: one[0].action.severity)
+        scans = any(one.action is Action.SCAN for one, _ in rulings)
+        worst = replace(worst, scans=scans) if scans else worst
         is_loss = worst.action is Action.DISCARD and any(
             one.action is not Action.DISCARD for one, _ in rulings
         )

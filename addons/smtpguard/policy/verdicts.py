@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from smtpguard.model.decision import Action, Decision, TraceStep
 from smtpguard.model.reply import Reply
 from smtpguard.model.verdict import UNDECIDED, VerdictKind
+from smtpguard.policy.actions import EDITING
 from smtpguard.policy.antivirus import word
 from smtpguard.policy.replies import MESSAGE_DENIED, TRY_LATER
 from smtpguard.policy.spam import CLEAN
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
 
 
 SPAM_DENIED = Reply.make(571, "5.7.1", "Delivery not authorized, message refused")
-_REPLACING = frozenset({Action.STRIP, Action.LOCK, Action.QUARANTINE})
+_WHOLE = {
+    VerdictKind.INFECTED: Action.DENY,
+    VerdictKind.ENCRYPTED: Action.ALLOW,
+    VerdictKind.OVERSIZE: Action.ALLOW,
+    VerdictKind.FAILED: Action.TEMPFAIL,
+    VerdictKind.UNAVAILABLE: Action.TEMPFAIL,
+}
+"""What stands for strip and lock where the message as it came was scanned: each part
+of it was as well."""
 
 
 def on_virus(
@@ -38,12 +47,12 @@ def on_virus(
     ending = table.ending(verdict.kind)
     reason = told(verdict)
     action = ending.action
-    if is_body and verdict.kind in UNDECIDED and action in _REPLACING:
+    if is_body and verdict.kind in UNDECIDED and action in EDITING:
         reason += f"; the text of a mail is not replaced for that ({action})"
         action = Action.TEMPFAIL
-    if not part and action in _REPLACING:
-        reason += f"; a whole message is refused instead ({action})"
-        action = Action.DENY
+    if not part and action in (Action.STRIP, Action.LOCK):
+        action = _WHOLE.get(verdict.kind, Action.TEMPFAIL)
+        reason += f"; of a whole message that is {action}, not {ending.action}"
     rule = f"antivirus.{word(verdict.kind)}"
     return _decision(
         rule, action, ending, reason, table.mark, part=part, verdict=verdict

@@ -73,6 +73,7 @@ class Sentinel:
         self.rules = RulesOfTheMoment(self._decider)
         """Asks whoever is on duty then; undecided while nobody is."""
         self._guard: Guard | None = None
+        self._ended: Callable[[TransactionRecord], None] = lambda _: None
         self._ports = DEFAULT_PORTS
         self._faults: list[str] = []
 
@@ -90,6 +91,7 @@ class Sentinel:
     def on_duty(self, guard: Guard) -> None:
         """Let connections in, judged by this guard from now on."""
         self._guard = guard
+        self._ended = guard.transaction_ended
         self._ports = guard.options.ports
         self.registry.listeners.own = (guard.owner, self)
         self.registry.listeners.spare_log_events()
@@ -237,9 +239,8 @@ class Sentinel:
         return guard is not None and guard.judge_at_once(data)
 
     def _transaction_ended(self, record: TransactionRecord) -> None:
-        """Tell whoever is on duty now that a transaction has ended."""
-        if self._guard is not None:
-            self._guard.transaction_ended(record)
+        """Tell who was on duty last that a transaction has ended."""
+        self._ended(record)
 
     def _enter(
         self, found: context.Context, session: SessionFacts, guard: Guard, refused: str

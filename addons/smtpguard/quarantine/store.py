@@ -116,6 +116,14 @@ class Store:
             text = f"the quarantine is full: {self._max_size} octets (max_size)"
             raise QuarantineError(text, full=True)
 
+    def size_of(self, item: str) -> int:
+        """Return how many octets an item takes, with its record; 0 where it is gone."""
+        found = 0
+        for suffix in (OCTETS, RECORD):
+            with suppress(OSError):
+                found += self._path(item, suffix).stat().st_size
+        return found
+
     def used(self) -> int:
         """Return how many octets lie in the folder. Raises OSError."""
         sizes = []

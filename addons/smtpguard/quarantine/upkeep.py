@@ -57,7 +57,7 @@ def _held(store: Store, row: Row) -> Held:
     at_work = row.state is State.PENDING or (
         row.state is State.RELEASING and store.is_locked(row.id)
     )
-    return Held(row.id, row.kept_at, row.size, at_work)
+    return Held(row.id, row.kept_at, store.size_of(row.id), at_work)
 
 
 def _is_purged(store: Store, item: str) -> bool:

@@ -35,9 +35,13 @@ if TYPE_CHECKING:
 SCAN_SECONDS = 100.0
 """For all scans of one message: of 240 s until its verdict, in which others have their
 turn as well."""
+AT_ONCE = 4
+"""Scans of one message at the same time: however many parts it has, others have their
+turn."""
 THREADS = 4096
 """Scans in threads at the same time: as many as all scanners of the rules may have,
 with the questions beside them. A thread is made when it is needed."""
+HEALTH_SECONDS = 2.0
 STOP_SECONDS = 5.0
 """For which scans under way are awaited at the end."""
 
@@ -103,7 +107,10 @@ class Stations:
             if self._desk is None:
                 return []
             told = self._desk.run(self._desk.health())
-        return told.result()
+        try:
+            return told.result(HEALTH_SECONDS)
+        except TimeoutError:
+            return [("scanners", "", "open", "no answer in time")]
 
     def stop(self) -> None:
         """End all; questions under way are answered "unavailable".
@@ -150,10 +157,11 @@ class _Desk:
     async def ask(self, questions: Questions) -> Verdicts:
         """Answer questions, those about the same only once (``Stations.ask``)."""
         until = time.monotonic() + SCAN_SECONDS
+        gate = asyncio.Semaphore(AT_ONCE)
         keys = {name: _key(question) for name, question in questions.items()}
         different = {_key(question): question for question in questions.values()}
         answers = await asyncio.gather(
-            *(self._answer(question, until) for question in different.values())
+            *(self._answer(question, until, gate) for question in different.values())
         )
         by_key = dict(zip(different, answers, strict=True))
         return {name: by_key[key] for name, key in keys.items()}
@@ -174,8 +182,16 @@ class _Desk:
 
     # -- in the loop's thread ----------------------------------------------------------
 
-    async def _answer(self, question: Question, until: float) -> tuple[Verdict, ...]:
+    async def _answer(
+        self, question: Question, until: float, gate: asyncio.Semaphore
+    ) -> tuple[Verdict, ...]:
         """Ask one scanner after the other, until one says something of the content."""
+        async with gate:
+            return await self._answer_now(question, until)
+
+    async def _answer_now(
+        self, question: Question, until: float
+    ) -> tuple[Verdict, ...]:
         verdicts: list[Verdict] = []
         for spec in question.scanners:
             left = until - time.monotonic()
