@@ -16,9 +16,9 @@ from smtpguard.errors import QuarantineError
 from smtpguard.keeping import KEPT
 from smtpguard.looking import TakesLong
 from smtpguard.mime import is_quick
+from smtpguard.model.addresses import network_of
 from smtpguard.model.disposition import Outcome
 from smtpguard.pipeline import TransactionJudge
-from smtpguard.proxy.registry import network_of
 from smtpguard.proxy.turns import Turns
 from smtpguard.scanning import questions
 

@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from smtpguard.model.addresses import parse_ip, unmapped
+from smtpguard.model.addresses import network_of, parse_ip, unmapped
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,17 @@ def test_what_is_unmapped_stays_as_it_is() -> None:
     once = unmapped(ipaddress.ip_address("::ffff:192.0.2.1"))
     assert once == ipaddress.IPv4Address("192.0.2.1")
     assert unmapped(once) is once
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("not an address", "not an address"),
+    ],
+)
+def test_one_client_is_an_address_or_a_64(address: str, network: str) -> None:
+    assert network_of(address) == network

@@ -14,7 +14,6 @@ from smtpguard.proxy.registry import (
     MAX_WAITING,
     Downgrades,
     Registry,
-    network_of,
 )
 from smtpguard.proxy.tally import PART_OCTETS, Tally
 from tests.proxy.fakes import guard_options
@@ -226,10 +225,6 @@ def test_the_oldest_downgrades_are_forgotten() -> None:
     assert ("192.0.2.1", 4) not in kept
     assert ("192.0.2.1", 5) in kept
     assert ("192.0.2.1", 6) not in kept
-
-
-def test_what_is_no_address_is_a_network_of_its_own() -> None:
-    assert network_of("not an address") == "not an address"
 
 
 def test_idle_waits_for_the_last_client(tmp_path: Path) -> None:

@@ -24,3 +24,14 @@ def unmapped(ip: Ip) -> Ip:
     """Return the IPv4 address that an IPv6 one stands for, any other as it is."""
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
     return mapped or ip
+
+
+def network_of(address: str) -> str:
+    """Return the network that counts as one client: IPv4 address, IPv6 /64."""
+    try:
+        found = parse_ip(address)
+    except ValueError:
+        return address
+    if found.version == 6:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)

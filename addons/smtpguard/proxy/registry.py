@@ -8,12 +8,11 @@ begin anew with it.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from smtpguard.model.addresses import parse_ip
+from smtpguard.model.addresses import network_of
 from smtpguard.proxy.allowance import RECORDINGS_OCTETS
 from smtpguard.proxy.certificates import ContextCache
 from smtpguard.proxy.listeners import Listeners
@@ -156,14 +155,3 @@ class Registry:
         except TimeoutError:
             return False
         return True
-
-
-def network_of(address: str) -> str:
-    """Return the network that counts as one client: IPv4 address, IPv6 /64."""
-    try:
-        found = parse_ip(address)
-    except ValueError:
-        return address
-    if found.version == 6:
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return str(found)
