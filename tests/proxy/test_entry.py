@@ -197,6 +197,22 @@ def test_where_nobody_else_listens_the_session_begins_at_once(tmp_path: Path) ->
     assert door.world.opened == [door.context.server]
 
 
+def test_a_client_that_is_refused_at_once_is_closed_when_it_can_be(
+    tmp_path: Path,
+) -> None:
+    """mitmproxy crashes over a connection that is closed at Start (traps 2)."""
+    door = Door(tmp_path)
+    no = AllowAll(PolicyRefusal(Reply.make(554, "5.7.1", "not you"), "blocked"))
+    door.layer.services = replace(door.services, heard=frozenset(), decider=no)
+    door.start()
+
+    assert door.world.take(door.client) == b"554 5.7.1 not you\r\n"
+    assert not door.world.is_closed(door.client)
+    door.world.wake(0)
+    assert door.world.is_closed(door.client)
+    assert not door.registered
+
+
 def test_behind_another_layer_nothing_begins_at_once(tmp_path: Path) -> None:
     """socks5: the proxy's answer comes after our start."""
     door = Door(tmp_path)

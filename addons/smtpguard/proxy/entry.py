@@ -59,6 +59,8 @@ class Entry(layer.Layer):
         self._stack: stack.Stack | None = None
         self._question: hooks.SmtpStartHook | None = None
         self._timer: commands.RequestWakeup | None = None
+        self._parting: commands.RequestWakeup | None = None
+        """After it a client is closed that was refused at once."""
         self._early: collections.deque[events.Event] = collections.deque()
         self._early_octets = 0
         self._over = False
@@ -69,6 +71,23 @@ class Entry(layer.Layer):
 
     def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Take one event; never raise, never pause.
+
+        At Start the client cannot be closed: its task, which that would end, is made
+        when this returns (traps 2).
+        """
+        if isinstance(event, events.Wakeup) and event.command is self._parting:
+            yield commands.CloseConnection(self.context.client)
+            return
+        is_start = isinstance(event, events.Start)
+        for command in self._sent_together(event):
+            if is_start and isinstance(command, commands.CloseConnection):
+                self._parting = commands.RequestWakeup(0)
+                yield self._parting
+            else:
+                yield command
+
+    def _sent_together(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Take one event.
 
         What is sent on a connection while one event is handled leaves in one piece: the
         end of a handshake and what follows it, a last reply and close_notify.
