@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import mmap
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +12,11 @@ from smtpguard.model.decision import Action, Decision, TraceStep
 from smtpguard.model.disposition import Outcome
 from smtpguard.model.mailbox import Path
 from smtpguard.model.reply import Reply
-from smtpguard.model.settings import Limits, Settings
-from smtpguard.pipeline import TransactionJudge
+from smtpguard.model.settings import Limits, Refusal, Settings
+from smtpguard.pipeline import Pipeline, TransactionJudge
 from smtpguard.policy import Handling
 from smtpguard.reporting import MAX_TRACE
-from smtpguard.wire import parse_mailbox
+from smtpguard.wire import parse_mailbox, replies
 from tests.judging import (
     NOON,
     PLAIN,
@@ -358,6 +358,102 @@ def test_a_control_character_in_a_header_is_refused() -> None:
     assert (said.outcome, said.rule) == (Outcome.REJECTED, "malformed")
 
 
+# ---------------------------------------------------------------------------- block
+
+
+class Memory:
+    """Blocks whom it is told to (``model.blocker``)."""
+
+    def __init__(self, *blocked: str) -> None:
+        self.blocked = [*blocked]
+        self.looks = 0
+        self.stopped = False
+
+    def refusal(self, address: str) -> str:
+        self.looks += 1
+        return "blocked" if address in self.blocked else ""
+
+    def block(self, address: str, rule: str, identifier: str) -> str:
+        self.blocked.append(address)
+        return f"{address} is blocked by {rule}"
+
+    def unblock(self, address: str) -> None:
+        self.blocked.remove(address)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+BLOCK = """domains: [own.test]
+trusted_clients: [{networks: [203.0.113.1/32], protocol: xclient}]
+block: {folder: blocked, exempt: [198.51.100.0/24]}"""
+
+
+def blocking(*blocked: str) -> tuple[Pipeline, Memory]:
+    memory = Memory(*blocked)
+    return replace(make_pipeline(rules(top=BLOCK)), blocker=memory), memory
+
+
+def test_a_blocked_client_is_refused_and_no_other() -> None:
+    pipeline, _ = blocking("192.0.2.7")
+    refused = pipeline.connect(make_session())
+    assert refused == Refusal(replies.CLIENT_BLOCKED, "blocked")
+    assert refused.reply.code == 554
+    other = make_session(client=("192.0.2.8", 1))
+    assert pipeline.connect(other) == pipeline.rules.policies[0].settings
+
+
+@pytest.mark.parametrize("address", ["203.0.113.1", "198.51.100.9", "unknown"])
+def test_an_exempt_client_is_neither_blocked_nor_looked_for(address: str) -> None:
+    pipeline, memory = blocking(address)
+    session = make_session(client=(address, 1))
+    assert pipeline.connect(session) == pipeline.rules.policies[0].settings
+    assert pipeline.block(session, "r:1", "a.1") == (
+        f"client {address} is dropped and not blocked"
+    )
+    assert (memory.looks, memory.blocked) == (0, [address])
+
+
+def test_a_client_is_blocked_by_its_address() -> None:
+    pipeline, memory = blocking()
+    said = pipeline.block(make_session(), "r:1", "a.1")
+    assert said == "192.0.2.7 is blocked by r:1"
+    assert memory.blocked == ["192.0.2.7"]
+
+
+def test_nobody_is_blocked_where_nobody_remembers() -> None:
+    """A replay."""
+    pipeline = make_pipeline(rules(top=BLOCK))
+    said = pipeline.block(make_session(), "r:1", "a.1")
+    assert said == "client 192.0.2.7 is dropped and not blocked"
+    assert not isinstance(pipeline.connect(make_session()), Refusal)
+
+
+def test_who_remembers_is_stopped_with_the_rest() -> None:
+    pipeline, memory = blocking()
+    pipeline.stop()
+    assert memory.stopped
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (names('{match: "*.exe", action: block}'),),
+        (
+            names('{match: "*.exe", action: drop}'),
+            "headers: [{match: Subject, action: block}, {match: '*', action: allow}]",
+        ),
+    ],
+    ids=["a part", "a header field, over drop"],
+)
+def test_a_message_that_is_blocked_is_dropped_without_a_reply(
+    lines: tuple[str, ...],
+) -> None:
+    said = judge_message(rules(*lines, top=BLOCK), mixed(TEXT_PART, TOOL))
+    assert (said.outcome, said.action) == (Outcome.DROPPED, Action.BLOCK)
+    assert (said.reply, said.content) == (None, None)
+
+
 # ---------------------------------------------------------------------- undecidable
 
 
@@ -365,10 +461,9 @@ def test_a_control_character_in_a_header_is_refused() -> None:
     "answer",
     [
         Decision(Action.SCAN, "filenames:1"),
-        Decision(Action.BLOCK, "filenames:1"),
         Decision(Action.DENY, "filenames:1", reply=None),
     ],
-    ids=["scan", "block", "deny without a reply"],
+    ids=["scan", "deny without a reply"],
 )
 def test_what_cannot_be_carried_out_is_undecided_and_not_allowed(
     answer: Decision,

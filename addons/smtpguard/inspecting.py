@@ -15,7 +15,7 @@ from smtpguard.dialogue.paths import rewritten_recipient, rewritten_sender
 from smtpguard.errors import SmtpGuardError
 from smtpguard.inspected import Inspected, sha256
 from smtpguard.mailfiles import Stored, Unreadable, stored_messages
-from smtpguard.model.decision import Action, Decision
+from smtpguard.model.decision import CLOSING, Action, Decision
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.model.envelope import Envelope, Recipient
 from smtpguard.model.mailbox import Parameter
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 ID = "inspect"
 """What stands where a transaction would have its id, in replies and notices."""
 _ACCEPTED = frozenset({Action.ALLOW, Action.REWRITE})
-_REFUSED = {Action.DENY: Outcome.REJECTED, Action.DROP: Outcome.DROPPED}
+_REFUSED = {
+    Action.DENY: Outcome.REJECTED,
+    **dict.fromkeys(CLOSING, Outcome.DROPPED),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,7 @@ class Inspector:
         for path in self._forward_paths:
             decision = judge.rcpt(session, envelope, path)
             steps += decision.trace
-            if decision.action is Action.DROP:
+            if decision.action in CLOSING:
                 return tuple(steps), decision
             if decision.action in _ACCEPTED:
                 to = rewritten_recipient(path, decision, dsn=False)

@@ -38,6 +38,7 @@ from smtpguard.mime import (
 )
 from smtpguard.model.decision import Action, Decision
 from smtpguard.model.disposition import Disposition, HeldContent, Outcome
+from smtpguard.model.settings import Refusal
 from smtpguard.policy.actions import EDITING
 from smtpguard.policy.facts import MessageFacts
 from smtpguard.receivedfield import received_value
@@ -55,12 +56,13 @@ if TYPE_CHECKING:
     from smtpguard.examining import Examined
     from smtpguard.looking import Inspector
     from smtpguard.mime import Octets
+    from smtpguard.model.blocker import Blocker
     from smtpguard.model.content import Spool
     from smtpguard.model.envelope import Envelope
     from smtpguard.model.mailbox import Mailbox, Path
     from smtpguard.model.scan import Questions, Verdicts
     from smtpguard.model.session import SessionFacts
-    from smtpguard.model.settings import Refusal, Settings, TrustedClient
+    from smtpguard.model.settings import Settings, TrustedClient
     from smtpguard.policy import Policy, Ruleset
     from smtpguard.policy.policies import RecipientClass
     from smtpguard.scanning import Scanners
@@ -128,14 +130,26 @@ class Pipeline:
     at."""
     scanners: Scanners | None = None
     """Who asks scanners; None: nobody can, which the rules have an action for."""
+    blocker: Blocker | None = None
+    """Who remembers blocked clients; None: nobody, as in a replay."""
 
     def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
         """Say whether this peer must tell us the real client's address."""
         return self.rules.trusted(client)
 
     def connect(self, session: SessionFacts) -> Settings | Refusal:
-        """Choose the policy of a new session."""
+        """Choose the policy of a new session, unless its client is blocked."""
+        if self.blocker is not None and not self.rules.is_exempt(session.client):
+            reason = self.blocker.refusal(session.client[0])
+            if reason:
+                return Refusal(replies.CLIENT_BLOCKED, reason)
         return self.rules.choose(session).settings
+
+    def block(self, session: SessionFacts, rule: str, identifier: str) -> str:
+        """Refuse a client from now on, unless it is exempt."""
+        if self.blocker is None or self.rules.is_exempt(session.client):
+            return f"client {session.client[0]} is dropped and not blocked"
+        return self.blocker.block(session.client[0], rule, identifier)
 
     def helo(self, session: SessionFacts) -> Decision:
         """Judge the name the client greets with."""
@@ -149,7 +163,7 @@ class Pipeline:
 
     def stop(self) -> None:
         """Look into nothing and ask nobody any more."""
-        for one in (self.inspector, self.scanners, self.keeper):
+        for one in (self.inspector, self.scanners, self.keeper, self.blocker):
             if one is not None:
                 one.stop()
 

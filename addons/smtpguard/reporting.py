@@ -54,7 +54,7 @@ def ending(
             return Outcome.DEFERRED, worst.reply
         case Action.DISCARD:
             return Outcome.DISCARDED, replies.OK
-        case Action.DROP:
+        case Action.DROP | Action.BLOCK:
             return Outcome.DROPPED, None
         case Action.STRIP | Action.LOCK | Action.TAG | Action.QUARANTINE if edits:
             return Outcome.MODIFIED, None

@@ -96,6 +96,8 @@ class Rules:
     verdict: Verdict = relayed
     judged: int = 0
     """How many messages were judged."""
+    blocked: list[tuple[str, str, str]] = field(default_factory=list)
+    """Address, rule and transaction of each client that was to be blocked."""
 
     def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
         return TrustedClient(self.protocol) if self.protocol else None  # type: ignore[arg-type]
@@ -106,6 +108,10 @@ class Rules:
         if self.refusal is not None:
             return self.refusal
         return self.by_client.get(session.client[0], self.settings)
+
+    def block(self, session: SessionFacts, rule: str, identifier: str) -> str:
+        self.blocked.append((session.client[0], rule, identifier))
+        return f"client {session.client[0]} is blocked"
 
     def helo(self, session: SessionFacts) -> Decision:
         return said(self.helo_names, session.helo)

@@ -110,6 +110,60 @@ def test_drop_and_block_close_without_a_word(table: str, action: Action) -> None
     assert not memory.client_heard
     assert memory.closed == {Leg.CLIENT, Leg.UPSTREAM}
     assert f"session ends: {action} by r:1" in memory.log
+    told = [(one.outcome, one.action, one.rule) for one in memory.records]
+    is_begun = table != "helo_names"
+    assert told == [(Outcome.DROPPED, action, "r:1")] * is_begun
+    identifier = memory.records[0].id if is_begun else "s1"
+    is_blocked = action is Action.BLOCK
+    assert rules.blocked == [("192.0.2.1", "r:1", identifier)] * is_blocked
+    said = f"{identifier}: client 192.0.2.1 is blocked"
+    assert (said in memory.log) == is_blocked
+
+
+def test_a_client_that_cannot_be_blocked_is_dropped() -> None:
+    rules = Rules(senders={"*": Decision(Action.BLOCK, "r:1")})
+
+    def fail(*_: object) -> str:
+        raise RuntimeError("no memory")
+
+    rules.block = fail  # type: ignore[method-assign,assignment]
+    memory = greeted(session(rules))
+    memory.from_client(b"MAIL FROM:<a@b.example>\r\n")
+    assert not memory.client_heard
+    assert memory.closed == {Leg.CLIENT, Leg.UPSTREAM}
+    assert "rules failed: RuntimeError: no memory" in memory.log
+
+
+def test_a_recipient_that_closes_the_session_is_the_one_on_record() -> None:
+    drop = Decision(Action.DROP, "rcpt_to:2")
+    memory = enveloped(greeted(session(Rules(recipients={"trap@d.example": drop}))))
+    memory.from_client(b"RCPT TO:<trap@d.example>\r\n")
+    [record] = memory.records
+    assert (record.outcome, record.rule) == (Outcome.DROPPED, "rcpt_to:2")
+    told = [(one["address"], one["reply"]) for one in record.rcpt_to]
+    assert told[-1] == ("trap@d.example", "")
+    assert len(told) == 2
+
+
+def test_the_address_that_is_blocked_is_the_real_clients() -> None:
+    rules = Rules(protocol="proxy", helo_names={"*": Decision(Action.BLOCK, "r:1")})
+    memory = session(rules)
+    memory.start()
+    memory.from_client(b"PROXY TCP4 198.51.100.7 192.0.2.9 40000 25\r\n")
+    memory.opened()
+    memory.from_upstream(b"220 mx.example ESMTP\r\n")
+    memory.from_client(b"EHLO c.example\r\n")
+    assert rules.blocked == [("198.51.100.7", "r:1", "s1")]
+
+
+def test_a_blocked_client_behind_a_proxy_is_greeted_with_the_refusal() -> None:
+    refused = Refusal(Reply(554, (b"5.7.1 blocked",)), "blocked")
+    memory = session(Rules(protocol="proxy", refusal=refused))
+    memory.start()
+    memory.from_client(b"PROXY TCP4 198.51.100.7 192.0.2.9 40000 25\r\n")
+    assert lines(memory.client_heard) == ["554 5.7.1 blocked"]
+    assert memory.opens == 0
+    assert memory.ended
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("no rules"), KeyError("x")])

@@ -9,6 +9,7 @@ import pytest
 
 from smtpguard.dialogue import Transaction, effects, events
 from smtpguard.model.content import Edited, MemorySpool
+from smtpguard.model.decision import Action
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.model.reply import Reply
 from smtpguard.model.session import Leg
@@ -82,6 +83,30 @@ def test_a_verdict_that_is_none_at_all_is_undecided() -> None:
     memory = asked_for_verdict()
     judge(memory, "relayed")  # type: ignore[arg-type]
     assert lines(memory.client_heard)[0].startswith("451 4.3.0")
+
+
+@pytest.mark.parametrize("action", [Action.DROP, Action.BLOCK])
+def test_a_dropped_message_closes_the_session_and_may_block_its_client(
+    action: Action,
+) -> None:
+    rules = Rules()
+    memory = asked_for_verdict(rules)
+    judge(memory, Disposition(Outcome.DROPPED, rule="filenames:1", action=action))
+    assert not memory.client_heard
+    assert memory.closed == {Leg.CLIENT, Leg.UPSTREAM}
+    [record] = memory.records
+    assert (record.outcome, record.action) == (Outcome.DROPPED, action)
+    blocked = [("192.0.2.1", "filenames:1", record.id)]
+    assert rules.blocked == blocked * (action is Action.BLOCK)
+
+
+def test_a_client_is_blocked_only_for_what_was_dropped() -> None:
+    rules = Rules()
+    memory = asked_for_verdict(rules)
+    reply = Reply(550, (b"5.7.1 no",))
+    judge(memory, Disposition(Outcome.REJECTED, reply, action=Action.BLOCK))
+    assert lines(memory.client_heard) == ["550 5.7.1 no"]
+    assert rules.blocked == []
 
 
 def test_a_quarantined_message_is_250_and_never_goes_up() -> None:

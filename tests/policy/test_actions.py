@@ -39,7 +39,7 @@ def test_rewrite_is_about_addresses_only() -> None:
 
 def test_what_is_not_known_cannot_be_rewritten() -> None:
     assert BY_NAME["rcpt_to"].unknown_actions == (
-        *("allow", "deny", "tempfail", "drop", "skip"),
+        *("allow", "deny", "tempfail", "drop", "block", "skip"),
     )
 
 

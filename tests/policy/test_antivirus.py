@@ -67,7 +67,6 @@ def test_the_most_severe_is_that_of_any_verdict() -> None:
     [
         ("{}", "missing-key"),
         ("{scanner: []}", "missing-value"),
-        ("{scanner: a, infected: block}", "not-supported-yet"),
         ("{scanner: a, infected: tag}", "bad-value"),
         ("{scanner: a, infected: scan}", "bad-value"),
         ("{scanner: a, clean: allow}", "unknown-key"),

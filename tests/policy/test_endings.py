@@ -15,7 +15,7 @@ ACTIONS = (Action.ALLOW, Action.DENY, Action.TEMPFAIL, Action.STRIP)
 
 def read(text: str) -> tuple[Ending | None, list[str]]:
     sink = Sink()
-    kind = ending_kind(ACTIONS, ("block",), of_parts=True)
+    kind = ending_kind(ACTIONS, of_parts=True)
     found = kind.read(node(text), Context(sink, Lists(sink)))
     return found, [one.slug for one in sink.problems]
 
@@ -36,7 +36,7 @@ def test_a_mapping_says_more() -> None:
     ("text", "slug"),
     [
         ("explode", "bad-value"),
-        ("block", "not-supported-yet"),
+        ("block", "bad-value"),
         ("[deny]", "bad-type"),
         ("{reply: x}", "missing-key"),
         ('{action: strip, reply: "550 5.7.1 No"}', "key-not-allowed-here"),

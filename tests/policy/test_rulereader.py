@@ -50,7 +50,6 @@ def test_on_unknown_is_an_action(word: str) -> None:
         ('{match: "<>", action: ~}', "missing-value"),
         ('{match: "<>", action: denny}', "unknown-action"),
         ('{match: "<>", action: explode}', "unknown-action"),
-        ('{match: "<>", action: block}', "not-supported-yet"),
         ('{match: "<>", action: discard}', "action-not-allowed-here"),
         ('{match: "<>", action: notify}', "action-not-allowed-here"),
         ('{match: "<>", action: allow, reply: "550 x"}', "key-not-allowed-here"),

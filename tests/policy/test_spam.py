@@ -100,7 +100,6 @@ def test_the_most_severe_is_that_of_any_answer() -> None:
         ("{scanner: r, bulk: {action: tag}}", "missing-key"),
         ("{scanner: r, bulk: {at: much, action: tag}}", "bad-value"),
         ("{scanner: r, bulk: {at: 1, action: strip}}", "bad-value"),
-        ("{scanner: r, bulk: {at: 1, action: block}}", "not-supported-yet"),
         (
             '{scanner: r, bulk: {at: 1, action: deny, subject: "x"}}',
             "key-not-allowed-here",

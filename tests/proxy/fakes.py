@@ -141,6 +141,9 @@ class AllowAll:
     def connect(self, session: SessionFacts) -> Settings | Refusal:
         return self.settings
 
+    def block(self, session: SessionFacts, rule: str, identifier: str) -> str:
+        return f"{identifier}: blocked by {rule}"
+
     def helo(self, session: SessionFacts) -> Decision:
         return Decision(Action.ALLOW)
 

@@ -22,6 +22,7 @@ def test_each_question_goes_to_who_answers_now() -> None:
     assert rules.begin(session) is second
     assert rules.helo(session) == second.helo(session)
     assert rules.trusted(session.client) is second.trusts
+    assert rules.block(session, "r:1", "a.1") == "a.1: blocked by r:1"
 
 
 def test_nobody_to_ask_is_an_error_and_no_answer() -> None:
@@ -36,3 +37,5 @@ def test_nobody_to_ask_is_an_error_and_no_answer() -> None:
             ask(session)
     with pytest.raises(NobodyOnDutyError):
         rules.trusted(session.client)
+    with pytest.raises(NobodyOnDutyError):
+        rules.block(session, "r:1", "a.1")

@@ -45,6 +45,9 @@ class Rules:
     def connect(self, session: SessionFacts) -> Settings | Refusal:
         return self.settings
 
+    def block(self, session: SessionFacts, rule: str, identifier: str) -> str:
+        return ""
+
     def helo(self, session: SessionFacts) -> Decision:
         return Decision(Action.ALLOW)
 

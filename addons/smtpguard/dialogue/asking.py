@@ -10,8 +10,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from smtpguard.dialogue import effects
+from smtpguard.dialogue.ending import end_transaction
 from smtpguard.dialogue.waits import Expired, Hangup, Task
-from smtpguard.model.decision import Action, Decision, TraceStep
+from smtpguard.model.decision import CLOSING, Action, Decision, TraceStep
 from smtpguard.model.disposition import Disposition, Outcome
 from smtpguard.model.reply import Reply
 from smtpguard.model.settings import Refusal
@@ -33,20 +34,36 @@ def decided(
 ) -> Decision:
     """Return what the rules say, or that they are undecided.
 
-    Raises Hangup for what closes the session without a word.
+    What closes the session is for ``obey``.
     """
     decision = answered(d, ask)
     if decision is None:
         return UNDECIDED
-    if decision.action in {Action.DROP, Action.BLOCK}:
-        d.client.dropped = True
-        raise Hangup(None, f"{decision.action} by {decision.rule}")
-    if fits(decision, may_rewrite=may_rewrite):
+    if decision.action in CLOSING or fits(decision, may_rewrite=may_rewrite):
         return decision
     # Not the rest of it: that holds addresses.
     said = f"{decision.action} by {decision.rule}"
     d.log(f"rules said what does not fit here: {said}", logging.ERROR)
     return UNDECIDED
+
+
+def obey(d: Dialogue, decision: Decision) -> None:
+    """Close the session without a word where the rules say so. Raises Hangup."""
+    if decision.action not in CLOSING:
+        return
+    d.client.dropped = True
+    if decision.action is Action.BLOCK:
+        block(d, decision.rule)
+    end_transaction(d, Outcome.DROPPED, None, decision.reason)
+    raise Hangup(None, f"{decision.action} by {decision.rule}")
+
+
+def block(d: Dialogue, rule: str) -> None:
+    """Have the client refused from now on."""
+    identifier = d.transaction.id if d.transaction else d.session.id
+    said = answered(d, lambda: d.decider.block(d.session, rule, identifier))
+    if said:
+        d.log(f"{identifier}: {said}", logging.WARNING)
 
 
 def fits(decision: Decision, *, may_rewrite: bool) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import effects
+from smtpguard.dialogue.asking import block
 from smtpguard.dialogue.ending import end_transaction, passed_on, refused_as
 from smtpguard.dialogue.exchange import leave, reply_to, reset, settled
 from smtpguard.dialogue.keepalive import wait_keeping
@@ -20,6 +21,7 @@ from smtpguard.dialogue.redial import restore
 from smtpguard.dialogue.sending import Unsound, record_message, send_message
 from smtpguard.dialogue.waits import NEVER, Expired, Hangup, Task, UpstreamLost
 from smtpguard.errors import os_text
+from smtpguard.model.decision import Action
 from smtpguard.model.disposition import Outcome
 from smtpguard.model.reply import Reply
 from smtpguard.wire import TextReader, replies
@@ -67,6 +69,9 @@ def finish(d: Dialogue, tx: Transaction, ending: Ending) -> None:
     """Log, answer, leave the upstream without a transaction: in this order."""
     assert d.transaction is tx
     reset(d)
+    said = tx.disposition
+    if ending.outcome is Outcome.DROPPED and said and said.action is Action.BLOCK:
+        block(d, said.rule)
     end_transaction(d, ending.outcome, ending.reply, ending.reason)
     if ending.reply is None:
         raise Hangup(None, ending.reason or "message dropped")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import bringup, encryption
-from smtpguard.dialogue.asking import UNDECIDED, answered, decided
+from smtpguard.dialogue.asking import UNDECIDED, answered, decided, obey
 from smtpguard.dialogue.ending import (
     abort_transaction,
     end_transaction,
@@ -82,6 +82,7 @@ def mail(d: Dialogue, command: Command) -> Task[None]:
         return
     decision = decided(d, lambda: judge.mail(d.session, path))
     begin(d, path, decision, judge)
+    obey(d, decision)
     if decision.reply is not None:
         d.answer(decision.reply)
         end_transaction(d, refused_as(decision.reply), decision.reply, decision.reason)
@@ -171,6 +172,7 @@ def rcpt(d: Dialogue, command: Command) -> Task[None]:
     up = rewritten_recipient(path, decision, dsn="DSN" in extensions)
     recipient = Recipient(path, up, decision)
     tx.envelope.recipients.append(recipient)
+    obey(d, decision)
     refusal = decision.reply
     if refusal is None and d.upstream is not None and d.upstream.lost:
         refusal = yield from restored(d, tx)

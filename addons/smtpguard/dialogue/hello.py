@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import bringup, encryption
-from smtpguard.dialogue.asking import decided
+from smtpguard.dialogue.asking import decided, obey
 from smtpguard.dialogue.ending import abort_transaction
 from smtpguard.dialogue.exchange import capabilities, usable
 from smtpguard.dialogue.opening import client_handshake
@@ -56,6 +56,7 @@ def greet(d: Dialogue, command: Command, *, esmtp: bool) -> Task[bytes | None]:
     before = (d.session.helo, d.session.esmtp)
     d.session.helo, d.session.esmtp = name.decode("utf-8", "backslashreplace"), esmtp
     decision = decided(d, lambda: d.decider.helo(d.session), may_rewrite=False)
+    obey(d, decision)
     if decision.reply is not None:
         d.session.helo, d.session.esmtp = before
         d.log(f"HELO name refused by {decision.rule}: {printable(name)}")

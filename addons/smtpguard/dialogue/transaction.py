@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from smtpguard.dialogue.record import TransactionRecord
 from smtpguard.errors import os_text
+from smtpguard.model.decision import CLOSING
 
 
 if TYPE_CHECKING:
@@ -89,13 +90,17 @@ class Transaction:
     def decided(self) -> Disposition | Decision | None:
         """Who had the last word: the message's judge, or the rules on the envelope.
 
-        Of several refused recipients it is the last; none where nobody was refused.
+        Of several refused recipients it is the last; none where nobody was refused, and
+        no rule closed the session.
         """
         if self.disposition is not None:
             return self.disposition
         if self.decision.reply is not None:
             return self.decision
         recipients = self.envelope.recipients
+        last = recipients[-1].decision if recipients else self.decision
+        if last.action in CLOSING:
+            return last
         if not recipients or any(one.stands for one in recipients):
             return None
         refused = [one.decision for one in recipients if one.decision.reply is not None]

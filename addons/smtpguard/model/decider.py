@@ -23,13 +23,13 @@ class Judge(Protocol):
     """Judges one transaction by the rules that were active when it began."""
 
     def mail(self, session: SessionFacts, reverse_path: Path) -> Decision:
-        """Judge MAIL; the action is allow, deny, tempfail, rewrite or drop."""
+        """Judge MAIL; the action is allow, deny, tempfail, rewrite, drop or block."""
         ...
 
     def rcpt(
         self, session: SessionFacts, envelope: Envelope, forward_path: Path
     ) -> Decision:
-        """Judge RCPT; the action is allow, deny, tempfail, rewrite or drop."""
+        """Judge RCPT; the action is allow, deny, tempfail, rewrite, drop or block."""
         ...
 
     def message(
@@ -49,6 +49,13 @@ class Decider(Protocol):
 
     def connect(self, session: SessionFacts) -> Settings | Refusal:
         """Choose the policy of a new session (or after PROXY or XCLIENT)."""
+        ...
+
+    def block(self, session: SessionFacts, rule: str, identifier: str) -> str:
+        """Refuse this client from now on, for a time, because of a rule.
+
+        ``identifier`` is the transaction's. Returns what became of it, for the log.
+        """
         ...
 
     def helo(self, session: SessionFacts) -> Decision:

@@ -39,6 +39,8 @@ class Action(StrEnum):
         return _SEVERITY[self]
 
 
+CLOSING = frozenset({Action.BLOCK, Action.DROP})
+"""Actions that close the session without a reply."""
 _SEVERITY = {action: rank for rank, action in enumerate(Action)}
 
 

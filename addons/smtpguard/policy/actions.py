@@ -17,6 +17,7 @@ _ADDRESSES = (
     Action.TEMPFAIL,
     Action.REWRITE,
     Action.DROP,
+    Action.BLOCK,
 )
 _PARTS = (
     Action.ALLOW,
@@ -28,9 +29,10 @@ _PARTS = (
     Action.QUARANTINE,
     Action.DISCARD,
     Action.DROP,
+    Action.BLOCK,
 )
 _FIELDS = tuple(one for one in _PARTS if one not in (Action.LOCK, Action.SCAN))
-_PARTS_LATER = ("block", "add_header", "bcc", "notify")
+_PARTS_LATER = ("add_header", "bcc", "notify")
 _CONNECTION = ("source", "helo", "authenticated", "tls")
 _MESSAGE = (*_CONNECTION, "from", "to", "header_from", "size", "time")
 
@@ -73,8 +75,8 @@ LISTS = (
         "helo",
         "Rules on the name in HELO and EHLO.",
         "helo",
-        (Action.ALLOW, Action.DENY, Action.TEMPFAIL, Action.DROP),
-        ("block",),
+        (Action.ALLOW, Action.DENY, Action.TEMPFAIL, Action.DROP, Action.BLOCK),
+        (),
         (*_CONNECTION, "time"),
     ),
     ListSpec(
@@ -82,7 +84,7 @@ LISTS = (
         "Rules on the reverse-path (MAIL FROM).",
         "address",
         _ADDRESSES,
-        ("block",),
+        (),
         (*_CONNECTION, "from", "size", "time"),
     ),
     ListSpec(
@@ -90,7 +92,7 @@ LISTS = (
         "Rules on each forward-path (RCPT TO).",
         "address",
         _ADDRESSES,
-        ("block",),
+        (),
         (*_CONNECTION, "from", "to", "size", "time"),
         required=True,
     ),

@@ -34,8 +34,8 @@ _ACTIONS = (
     Action.QUARANTINE,
     Action.DISCARD,
     Action.DROP,
+    Action.BLOCK,
 )
-_LATER = ("block",)
 SAFE: dict[VerdictKind, Ending] = {
     VerdictKind.INFECTED: Ending(Action.DENY),
     VerdictKind.ENCRYPTED: Ending(Action.LOCK),
@@ -90,7 +90,7 @@ def word(kind: VerdictKind) -> str:
     return _WORDS.get(kind, str(kind))
 
 
-_ENDING_KIND = ending_kind(_ACTIONS, _LATER, of_parts=True)
+_ENDING_KIND = ending_kind(_ACTIONS, of_parts=True)
 _DOCS = {
     VerdictKind.INFECTED: "Of a part with a virus; deny by default.",
     VerdictKind.ENCRYPTED: "Of one behind a password; lock by default.",

@@ -13,6 +13,7 @@ from smtpguard.model.decision import Action
 from smtpguard.model.settings import TrustedClient
 from smtpguard.policy.actions import LISTS
 from smtpguard.policy.antivirus import ANTIVIRUS, read_antivirus
+from smtpguard.policy.blockreader import BLOCK, BlockSettings
 from smtpguard.policy.deliveryreader import DELIVERY, DeliverySettings
 from smtpguard.policy.dnsreader import DNS, DnsSettings, read_dns
 from smtpguard.policy.handling import HANDLING, read_handling
@@ -86,7 +87,7 @@ _LIST_FIELDS = {"helo": "helo_rules"}
 POLICY = Shape(
     (_NAME, _WHEN, *SETTINGS, *RULE_LISTS.values(), *HANDLING, ANTIVIRUS, SPAM),
     later(
-        *("quarantine", "notify", "bcc", "add_header", "block"),
+        *("quarantine", "notify", "bcc", "add_header"),
         *("auth", "record", "delivery", "scanners", "spf", "dkim", "dmarc"),
     ),
     nested="fresh",
@@ -144,13 +145,13 @@ _POLICIES = Key(
     required=True,
 )
 _LATER = later(
-    *("block", "log", "record", "notify", "alarm", "page", "metrics"),
+    *("log", "record", "notify", "alarm", "page", "metrics"),
     *("spf", "dkim", "dmarc"),
 )
 ROOT = Shape(
     (
         *(_VERSION, _INCLUDE, _DOMAINS, _LISTS, _SCANNERS, _TRUSTED, DNS),
-        *(QUARANTINE, DELIVERY, _POLICIES),
+        *(QUARANTINE, DELIVERY, BLOCK, _POLICIES),
     ),
     _LATER,
     nested="fresh",
@@ -158,7 +159,7 @@ ROOT = Shape(
 _MAIN_ONLY = ("belongs into the main file", "key-not-allowed-here")
 _NOT_INCLUDED = (
     *("include", "domains", "trusted_clients", "dns"),
-    *("quarantine", "delivery"),
+    *("quarantine", "delivery", "block"),
 )
 _INCLUDED_POLICIES = Key("policies", _POLICIES.kind, _POLICIES.doc)
 INCLUDED = Shape(
@@ -181,6 +182,7 @@ class Document:
     dns: DnsSettings
     quarantine: QuarantineSettings | None
     delivery: DeliverySettings | None
+    block: BlockSettings | None
 
 
 def read_document(name: str, context: Context, reader: ListReader) -> Document | None:
@@ -204,7 +206,7 @@ def read_document(name: str, context: Context, reader: ListReader) -> Document |
     for _, fields, key in files:
         if (node := fields.get(key)) is not None:
             policies.read(node)
-    policies.check(keeps=QUARANTINE in root)
+    policies.check(tuple(key for key in (QUARANTINE, BLOCK) if key not in root))
     return Document(
         context.lists.domains,
         tuple(one for one in trusted if one is not None),
@@ -212,6 +214,7 @@ def read_document(name: str, context: Context, reader: ListReader) -> Document |
         read_dns(root.get(DNS)),
         root.get(QUARANTINE),
         root.get(DELIVERY),
+        root.get(BLOCK),
     )
 
 
@@ -321,13 +324,15 @@ class _Policies:
                     context.error(rule.mark, text, "missing-key")
                     return
 
-    def check(self, *, keeps: bool) -> None:
-        """Note what the policies lack as a whole; ``keeps``: there is a quarantine."""
-        for policy in self.found if not keeps else ():
-            if policy.quarantines:
-                text = f"policy {shown(policy.name)}: the action quarantine needs the "
-                text += 'top-level key "quarantine"'
-                self._context.error(policy.mark, text, "missing-key")
+    def check(self, missing: tuple[Key[Any], ...]) -> None:
+        """Note what the policies lack as a whole; ``missing`` are top-level keys that
+        the actions of that name need."""
+        for policy in self.found:
+            for key in missing:
+                if Action(key.name) in policy.actions:
+                    text = f"policy {shown(policy.name)}: the action {key.name} needs "
+                    text += f'the top-level key "{key.name}"'
+                    self._context.error(policy.mark, text, "missing-key")
         if self._last is None:
             return
         fields, name = self._last

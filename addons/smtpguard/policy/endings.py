@@ -37,19 +37,16 @@ class Ending:
 REPLY_KEY = Key("reply", REPLY, "What is answered, for deny and tempfail.")
 
 
-def action_key(actions: tuple[Action, ...], later: tuple[str, ...] = ()) -> Key[str]:
-    """Return the key ``action`` for these; ``later`` are those this build lacks."""
-    words = (str(action) for action in actions)
-    kind = choice(*words, later=later)
+def action_key(actions: tuple[Action, ...]) -> Key[str]:
+    """Return the key ``action`` for these."""
+    kind = choice(*map(str, actions))
     return Key("action", kind, "What becomes of it.", required=True)
 
 
-def ending_kind(
-    actions: tuple[Action, ...], later: tuple[str, ...] = (), *, of_parts: bool = False
-) -> Kind[Ending]:
+def ending_kind(actions: tuple[Action, ...], *, of_parts: bool = False) -> Kind[Ending]:
     """Return the kind of endings with one of these actions, ``of_parts`` or of whole
     messages."""
-    action = action_key(actions, later)
+    action = action_key(actions)
     keys = [action, REPLY_KEY]
     if of_parts:
         keys.append(MESSAGE)

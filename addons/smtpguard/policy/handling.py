@@ -30,6 +30,7 @@ _ACTIONS = (
     Action.QUARANTINE,
     Action.DISCARD,
     Action.DROP,
+    Action.BLOCK,
 )
 
 
@@ -50,7 +51,7 @@ class Handling:
     """Whether ``X-SmtpGuard-*`` fields are added, and forged ones removed."""
 
 
-_ENDING_KIND = ending_kind(_ACTIONS, ("block",))
+_ENDING_KIND = ending_kind(_ACTIONS)
 _ENDINGS = {
     "ambiguous": Key(
         "ambiguous", _ENDING_KIND, "Where two readers could see different things."

@@ -84,6 +84,7 @@ def _load(
         _asked(document.policies),
         document.quarantine,
         document.delivery,
+        document.block,
     )
     review(ruleset, lists, sink)
     return replace(ruleset, warnings=sink.problems), sink.problems

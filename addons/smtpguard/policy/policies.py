@@ -96,8 +96,8 @@ class Policy:
     """Whether some rule asks for what a part holds, beyond what it claims."""
     recipient_tests: tuple[Condition, ...] = field(init=False)
     """The ``to`` conditions of rules on content."""
-    quarantines: bool = field(init=False)
-    """Whether something may have to be kept."""
+    actions: frozenset[Action] = field(init=False)
+    """All that something can lead to."""
 
     def __post_init__(self) -> None:
         """Gather what is asked for once a recipient or a part."""
@@ -108,12 +108,14 @@ class Policy:
         exceptions = self.spam.exceptions if self.spam else ()
         tests = _recipient_tests((*self.headers, *files, *exceptions))
         object.__setattr__(self, "recipient_tests", tests)
-        asked: tuple[Rule[Any], ...] = (*self.headers, *files, *exceptions)
+        addresses = (*self.mail_from, *self.rcpt_to, *exceptions)
+        asked: tuple[Rule[Any], ...] = (*self.helo_rules, *self.headers, *files)
+        asked = (*asked, *addresses)
         actions = {one for rule in asked for one in (rule.action, rule.on_unknown)}
         actions |= {one.action for one in self.handling.endings.values()}
         for table in (self.antivirus, self.spam):
             actions |= table.actions if table else frozenset()
-        object.__setattr__(self, "quarantines", Action.QUARANTINE in actions)
+        object.__setattr__(self, "actions", frozenset(actions))
 
     @property
     def asks_scanners(self) -> bool:
@@ -121,7 +123,7 @@ class Policy:
         return self.antivirus is not None or self.spam is not None
 
     def helo(self, session: SessionFacts, now: datetime | None = None) -> Decision:
-        """Judge the name the client greets with: allow, deny, tempfail or drop."""
+        """Judge the name the client greets with: allow, deny, tempfail, drop, block."""
         if not self.helo_rules:
             return _SILENT
         name = (helo_name(session.helo),)
@@ -137,7 +139,7 @@ class Policy:
     def mail(
         self, session: SessionFacts, path: Path, now: datetime | None = None
     ) -> Decision:
-        """Judge a reverse-path: allow, deny, tempfail, rewrite or drop."""
+        """Judge a reverse-path: allow, deny, tempfail, rewrite, drop, block."""
         if not self.mail_from:
             return _SILENT
         facts = Facts(session, path, size=_declared(path), now=now)
@@ -150,7 +152,7 @@ class Policy:
         path: Path,
         now: datetime | None = None,
     ) -> Decision:
-        """Judge a forward-path: allow, deny, tempfail, rewrite or drop."""
+        """Judge a forward-path: allow, deny, tempfail, rewrite, drop, block."""
         size = _declared(envelope.asked)
         facts = Facts(session, envelope.asked, path, size=size, now=now)
         subject = subject_of(path, self.domains)
@@ -180,7 +182,7 @@ class Policy:
         )
 
     def field(self, field: FieldFacts, message: MessageFacts) -> Decision:
-        """Judge one header field: allow, deny, tempfail, strip, discard or drop."""
+        """Judge one header field: never lock, tag or rewrite."""
         if not self.headers:
             return _SILENT
         label = shown(f"{field.name}: {field.values[0]}")
@@ -196,8 +198,8 @@ class Policy:
     def part(self, part: PartFacts, message: MessageFacts) -> Decision:
         """Judge one part by its type, its name and what is in it; the most severe wins.
 
-        The action is allow, deny, tempfail, strip, lock, discard or drop. What is not
-        sure of a part does not matter where the part goes anyway and no setting speaks.
+        The action is never tag or rewrite. What is not sure of a part does not matter
+        where the part goes anyway and no setting speaks.
         """
         decisions: list[Decision] = []
         spoken: set[Fact] = set()

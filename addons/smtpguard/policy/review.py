@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from smtpguard.model.decision import Action
+from smtpguard.model.decision import CLOSING, Action
 from smtpguard.policy.addresses import Address
 from smtpguard.policy.conditions import (
     AuthenticatedCondition,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from smtpguard.policy.ruleset import Ruleset
 
 
-_REFUSING = frozenset({Action.DENY, Action.TEMPFAIL, Action.DROP})
+_REFUSING = frozenset({Action.DENY, Action.TEMPFAIL, *CLOSING})
 
 
 def review(ruleset: Ruleset, lists: Lists, sink: Sink) -> None:
@@ -84,8 +84,9 @@ def _review_rules(rules: Sequence[Rule[Any]], sink: Sink) -> None:
             text = f"{rule.id} is never reached: {decided} matches everything"
             sink.warning(rule.mark, text, "unreachable")
             return
-        if rule.action is Action.DROP:
-            text = f"{rule.id}: drop gives no reply, the client tries again for days"
+        if rule.action in CLOSING:
+            text = f"{rule.id}: {rule.action} gives no reply, "
+            text += "the client tries again for days"
             sink.warning(rule.mark, text, "drop-retries")
         if rule.is_fallthrough:
             decided = rule.id

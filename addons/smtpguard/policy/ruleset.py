@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from smtpguard.model.problem import Problem
     from smtpguard.model.scannerspec import ScannerSpec
     from smtpguard.model.session import SessionFacts
+    from smtpguard.policy.blockreader import BlockSettings
     from smtpguard.policy.deliveryreader import DeliverySettings
     from smtpguard.policy.lists import ListSource
     from smtpguard.policy.quarantinereader import QuarantineSettings
@@ -63,6 +64,8 @@ class Ruleset:
     """None where the rules name none: nothing can be kept."""
     delivery: DeliverySettings | None = None
     """None: what is released goes to the upstream it was meant for."""
+    block: BlockSettings | None = None
+    """None where the rules name none: no client is blocked."""
 
     def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
         """Return what a peer must tell of the real client; None for everybody else."""
@@ -72,6 +75,13 @@ class Ruleset:
         return next(
             (one.client for one in self.trusted_clients if host in one.networks), None
         )
+
+    def is_exempt(self, client: tuple[str, int]) -> bool:
+        """Whether a client is never blocked: it speaks for others, the rules say so, or
+        it told no address."""
+        host = parse_host(client[0])
+        exempt = self.block.exempt if self.block else ()
+        return host is None or host in exempt or self.trusted(client) is not None
 
     def choose(self, session: SessionFacts) -> Policy:
         """Return the policy of a session, by source, destination, port and listener.

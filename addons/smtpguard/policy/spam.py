@@ -57,15 +57,15 @@ _ACTIONS = (
     Action.QUARANTINE,
     Action.DISCARD,
     Action.DROP,
+    Action.BLOCK,
 )
 _UNSCORED_ACTIONS = tuple(one for one in _ACTIONS if one is not Action.TAG)
-_LATER = ("block",)
 EXCEPTIONS = ListSpec(
     "spam.exceptions",
     "Rules on the reverse-path of messages, asked before any engine.",
     "address",
     (*_ACTIONS, Action.SCAN),
-    _LATER,
+    (),
     (
         "source",
         "helo",
@@ -150,7 +150,7 @@ def _read_subject(node: Node, context: Context) -> str | None:
 
 
 _AT = Key("at", number(-MAX_SCORE, MAX_SCORE), "The least score.", required=True)
-_ACTION = action_key(_ACTIONS, _LATER)
+_ACTION = action_key(_ACTIONS)
 _TAG_TEXT = Key(
     "subject",
     Kind(_read_subject, {"type": "string", "minLength": 1, "maxLength": MAX_SUBJECT}),
@@ -186,17 +186,17 @@ _CATEGORIES = {
 _UNSCORED = {
     VerdictKind.FAILED: Key(
         "error",
-        ending_kind(_UNSCORED_ACTIONS, _LATER),
+        ending_kind(_UNSCORED_ACTIONS),
         "Where the engine gives no score; tempfail by default.",
     ),
     VerdictKind.OVERSIZE: Key(
         "oversize",
-        ending_kind(_UNSCORED_ACTIONS, _LATER),
+        ending_kind(_UNSCORED_ACTIONS),
         "Of messages larger than the engine takes; allow by default.",
     ),
     VerdictKind.UNAVAILABLE: Key(
         "unavailable",
-        ending_kind(_UNSCORED_ACTIONS, _LATER),
+        ending_kind(_UNSCORED_ACTIONS),
         "Where no engine can be asked; as error by default.",
     ),
 }

@@ -40,6 +40,10 @@ class RulesOfTheMoment:
         """Choose the policy of a new session."""
         return self._current().connect(session)
 
+    def block(self, session: SessionFacts, rule: str, identifier: str) -> str:
+        """Refuse a client from now on."""
+        return self._current().block(session, rule, identifier)
+
     def helo(self, session: SessionFacts) -> Decision:
         """Judge the name the client greets with."""
         return self._current().helo(session)

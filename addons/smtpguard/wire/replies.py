@@ -75,6 +75,8 @@ IDENTITY_REQUIRED: Final = Reply.make(550, "5.7.0", "XCLIENT required first")
 REQUIRETLS_NEEDED: Final = Reply.make(550, "5.7.30", "REQUIRETLS needed")
 MESSAGE_TOO_LARGE: Final = Reply.make(552, "5.3.4", "Message too large")
 SMTPUTF8_NEEDED: Final = Reply.make(553, "5.6.7", "SMTPUTF8 needed for this address")
+CLIENT_BLOCKED: Final = Reply.make(554, "5.7.1", "No service for this address now")
+"""As greeting, or as the answer to XCLIENT."""
 LOOP: Final = Reply.make(554, "5.4.6", "Mail loop detected")
 NO_VALID_RECIPIENTS: Final = Reply.make(554, "5.5.1", "No valid recipients")
 UNSUPPORTED_PARAMETER: Final = Reply.make(555, "5.5.4", "Parameter not supported")

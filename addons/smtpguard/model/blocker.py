@@ -1,0 +1,25 @@
+"""Who remembers which clients are refused (action ``block``): the seam to the rules."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Blocker(Protocol):
+    """The memory of blocked clients. Nothing of it raises: blocking is no promise."""
+
+    def refusal(self, address: str) -> str:
+        """Return why a client is refused, "" where it is let in. Takes no time."""
+        ...
+
+    def block(self, address: str, rule: str, identifier: str) -> str:
+        """Refuse a client from now on; return what became of it, for the log."""
+        ...
+
+    def unblock(self, address: str) -> None:
+        """Let a client in again, and log it. May take seconds."""
+        ...
+
+    def stop(self) -> None:
+        """Do nothing more beside the sessions."""
+        ...
