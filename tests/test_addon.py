@@ -529,6 +529,33 @@ def test_rules_that_went_away_leave_the_old_ones(
     live(scene)
 
 
+def test_a_client_can_be_unblocked(
+    live: Any, guard: SmtpGuard, rules: Path, tmp_path: Path
+) -> None:
+    block = f"block: {{folder: {tmp_path / 'blocked'}}}\npolicies:"
+    rules.write_text(RULES.format(name="first").replace("policies:", block))
+
+    async def scene() -> None:
+        assert guard._pipeline is not None
+        blocker = guard._pipeline.blocker
+        assert blocker is not None
+        blocker.block("192.0.2.1", "r:1", "a.1")
+        guard.unblock("192.0.2.1")
+        await until(lambda: not blocker.refusal("192.0.2.1"))
+
+    live(scene)
+
+
+def test_nobody_can_be_unblocked_where_nobody_is_blocked(
+    live: Any, guard: SmtpGuard
+) -> None:
+    async def scene() -> None:
+        with pytest.raises(exceptions.CommandError, match="no block"):
+            guard.unblock("192.0.2.1")
+
+    live(scene)
+
+
 def test_a_reload_can_be_asked_for(
     live: Any, guard: SmtpGuard, rules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -388,7 +388,7 @@ def test_rules_load_with_no_warning_but_the_one_that_is_told(
 
 
 def test_no_block_of_rules_is_left_out() -> None:
-    assert len(blocks("yaml")) == 2
+    assert len(blocks("yaml")) == 3
 
 
 def check_smtpguard(words: list[str]) -> None:

@@ -303,3 +303,38 @@ def test_check_compiles_the_rules_of_yara(tmp_path: Path) -> None:
     assert f"scanner y: {source}:1:21: " in faulty.text
     source.write_text("rule a { condition: true }")
     assert check_rules(str(rules)) == ()
+
+
+def with_block(folder: Path, more: str = "") -> str:
+    path = folder / "rules.yaml"
+    block = f"block: {{folder: blocked{more}}}\npolicies:"
+    path.write_text(GOOD.replace("policies:", block))
+    return str(path)
+
+
+def test_who_serves_clients_remembers_whom_it_blocks(folder: Path) -> None:
+    path = with_block(folder)
+    assert load_pipeline(path).blocker is None
+    first = load_for_clients(path, "mx.test")
+    assert first.blocker is not None
+    assert (folder / "blocked").is_dir()
+    assert load_for_clients(path, "mx.test", first).blocker is first.blocker
+
+
+def test_other_settings_have_another_memory_of_the_same_folder(folder: Path) -> None:
+    first = load_for_clients(with_block(folder), "mx.test")
+    second = load_for_clients(with_block(folder, ", time: 1h"), "mx.test", first)
+    assert first.blocker is not None
+    assert second.blocker is not None
+    assert second.blocker is not first.blocker
+    first.blocker.block("192.0.2.1", "r:1", "a.1")
+    assert second.blocker.refusal("192.0.2.1")
+    second.stop()
+    first.stop()
+
+
+def test_without_the_key_nobody_remembers(folder: Path) -> None:
+    first = load_for_clients(with_block(folder), "mx.test")
+    (folder / "rules.yaml").write_text(GOOD)
+    path = str(folder / "rules.yaml")
+    assert load_for_clients(path, "mx.test", first).blocker is None

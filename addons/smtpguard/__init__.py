@@ -6,8 +6,8 @@ The package is built in floors; a module imports only from floors below its own
 ======  ================================================================
 floor   what stands there
 ======  ================================================================
-8       ``cli``, ``unlockcommand``, ``quarantinecommand``: arguments and
-        printing
+8       ``cli``, ``unlockcommand``, ``quarantinecommand``,
+        ``blockcommand``: arguments and printing
 7       ``demo``, ``supervisor`` (several ``workers``), ``inspecting``,
         ``unlocking``: whole programs; ``quarantineshown``
 6       ``addon``: wires rules, hooks and options together
@@ -18,7 +18,8 @@ floor   what stands there
         dialogue; ``options``, ``loading``, ``nameservice`` (DNS): what
         comes from outside; ``terminal``, ``wholefile``, ``ports``,
         ``tlscontext``: what they share; ``unpacking``: archives
-        entered, in processes of their own
+        entered, in processes of their own; ``blocking``: clients that
+        are refused for a time
 3       ``pipeline``: message and envelope facts -> rules -> disposition,
         with ``looking`` (what parts hold), ``editing``, ``reporting`` and
         ``dkim`` (signatures verified, told before an edit);

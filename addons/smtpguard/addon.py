@@ -218,7 +218,7 @@ class SmtpGuard:
     def _settled(self, task: asyncio.Task[None]) -> None:
         self._settling.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("quarantine: %s", describe(error, self._log_addresses()))
+            logger.error("beside the loop: %s", describe(error, self._log_addresses()))
 
     # -- rules -------------------------------------------------------------------------
 
@@ -237,6 +237,14 @@ class SmtpGuard:
             words = [name, address or "here", HEALTH[state], reason]
             lines.append(" ".join(word for word in words if word))
         return lines
+
+    @command.command("smtpguard.unblock")  # type: ignore[untyped-decorator]
+    def unblock(self, address: str) -> None:
+        """Let a blocked client in again."""
+        blocker = self._pipeline.blocker if self._pipeline is not None else None
+        if blocker is None:
+            raise exceptions.CommandError("the rules have no block")
+        self._beside(blocker.unblock, address)
 
     def _take(self, new: GuardOptions) -> None:
         """Take options over, with their rules. Raises RulesError; then nothing changed.

@@ -99,6 +99,14 @@ class QuarantineError(SmtpGuardError):
         """There is no room: on the disk, or within ``max_size``."""
 
 
+class BlockError(SmtpGuardError):
+    """A client cannot be blocked, or let in again; the text says why.
+
+    Raised by ``blocking``. The gateway logs it and goes on: blocking is no promise; the
+    CLI prints the text.
+    """
+
+
 class ReplayError(SmtpGuardError):
     """A recording or script cannot be read, or smtpguard says something else than it.
 

@@ -25,6 +25,7 @@ from smtpguard.unpacking import Inspector
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from smtpguard.model.blocker import Blocker
     from smtpguard.pipeline import Keeper
     from smtpguard.policy import Ruleset
     from smtpguard.scanning import Scanners
@@ -110,7 +111,12 @@ def load_for_clients(
     from smtpguard.nameservice import ask_texts  # noqa: PLC0415
 
     asks = partial(ask_texts, pipeline.rules.dns)
-    return replace(pipeline, ask=asks, keeper=_keeper(pipeline.rules, previous))
+    return replace(
+        pipeline,
+        ask=asks,
+        keeper=_keeper(pipeline.rules, previous),
+        blocker=_blocker(pipeline.rules, previous),
+    )
 
 
 def _keeper(rules: Ruleset, previous: Pipeline | None) -> Keeper | None:
@@ -127,6 +133,21 @@ def _keeper(rules: Ruleset, previous: Pipeline | None) -> Keeper | None:
     keeper = FolderKeeper(settings, local_time)
     keeper.start()
     return keeper
+
+
+def _blocker(rules: Ruleset, previous: Pipeline | None) -> Blocker | None:
+    """Return who refuses clients as these rules say; None if they name no memory."""
+    if rules.block is None:
+        return None
+    # Here, since who blocks nobody does without programs and threads.
+    from smtpguard.blocking.folderblocker import FolderBlocker  # noqa: PLC0415
+
+    known = previous.blocker if previous else None
+    if isinstance(known, FolderBlocker) and known.settings == rules.block:
+        return known
+    blocker = FolderBlocker(rules.block)
+    blocker.start()
+    return blocker
 
 
 def check_rules(path: str) -> tuple[Problem, ...]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+TEMPORARY = ".smtpguard-"
+"""How the name of a file begins that is being written."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -31,7 +33,7 @@ def appear(
     has that of any new file. Raises OSError.
     """
     # Without the file's own name, which may be as long as a name can be.
-    beside = path.with_name(f".smtpguard-{secrets.token_hex(16)}")
+    beside = path.with_name(f"{TEMPORARY}{secrets.token_hex(16)}")
     try:
         descriptor = os.open(beside, _NEW, 0o666 if mode is None else 0o600)
         try:
