@@ -3,7 +3,7 @@
 Exit status 0: fine; 1: a finding (a message is refused, a rule file is wrong, an
 outcome is not the expected one, a container does not verify); 2: usage, something that
 could not be read or written, or a gateway that cannot start. Owns arguments and
-printing, nothing else; ``unlock`` and ``quarantine`` have modules of their own.
+printing; ``unlock``, ``quarantine`` and ``blocked`` have modules of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smtpguard import __version__, quarantinecommand, unlockcommand
+from smtpguard import __version__, blockcommand, quarantinecommand, unlockcommand
 from smtpguard.errors import RulesError, SmtpGuardError, os_text
 from smtpguard.loading import check_rules, default_rules, load_pipeline
 from smtpguard.policy.files import must_be_file
@@ -92,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     unlock = commands.add_parser("unlock", help="get locked parts back (.clk files)")
     unlockcommand.add_arguments(unlock)
     quarantinecommand.add_command(commands)
+    blockcommand.add_commands(commands)
     return top
 
 
@@ -148,8 +149,7 @@ def _add_demo(commands: _Commands) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     from smtpguard.demo import run_demo  # noqa: PLC0415 - aiosmtpd is needed only here
 
-    all_right = run_demo(web=arguments.web, as_json=arguments.json)
-    return FINE if all_right else FINDING
+    return FINE if run_demo(web=arguments.web, as_json=arguments.json) else FINDING
 
 
 def _add_run(commands: _Commands) -> None:
