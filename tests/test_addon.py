@@ -24,6 +24,7 @@ from mitmproxy.test import taddons
 from smtpguard import addon as addon_module
 from smtpguard.addon import SmtpGuard
 from smtpguard.dialogue import TransactionRecord
+from smtpguard.errors import QuarantineError
 from smtpguard.judges import INLINE_OCTETS, JUDGES
 from smtpguard.keeping import KEPT
 from smtpguard.loading import load_for_clients
@@ -37,8 +38,10 @@ from smtpguard.pipeline import TransactionJudge
 from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
 from smtpguard.proxy.moment import NobodyOnDutyError
 from smtpguard.proxy.sentinel import Sentinel
+from smtpguard.quarantine.store import Store
 from tests import judging
 from tests.proxy.peers import make_authority
+from tests.quarantine.making import kept
 
 
 RULES = """\
@@ -544,6 +547,40 @@ def test_a_client_can_be_unblocked(
         await until(lambda: not blocker.refusal("192.0.2.1"))
 
     live(scene)
+
+
+def test_the_quarantine_is_dealt_with_by_commands(
+    live: Any,
+    mitm: taddons.context,
+    rules: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = f"quarantine: {{folder: {tmp_path / 'held'}}}\npolicies:"
+    rules.write_text(RULES.format(name="first").replace("policies:", settings))
+    store = Store(tmp_path / "held")
+    item = kept(store).id
+
+    async def scene() -> None:
+        mitm.master.commands.execute("smtpguard.quarantine list --state held")
+        await until(lambda: item in caplog.text)
+        mitm.master.commands.execute(f"smtpguard.quarantine delete {item}")
+        await until(lambda: f"deleted: {item}" in caplog.text)
+        mitm.master.commands.execute("smtpguard.blocked")
+        await until(lambda: "has no key block" in caplog.text)
+        caplog.clear()
+        mitm.master.commands.execute(f"smtpguard.quarantine show {item}")
+        await until(lambda: bool(errors(caplog)))
+
+    live(scene)
+    assert item in errors(caplog)[0]
+    with pytest.raises(QuarantineError):
+        store.read(item)
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.message for one in caplog.records if one.levelno == logging.ERROR]
 
 
 def test_nobody_can_be_unblocked_where_nobody_is_blocked(

@@ -16,10 +16,10 @@ floor   what stands there
         ``saving``: sessions into their file
 4       ``proxy``: mitmproxy's layers, hooks, flows and TLS around the
         dialogue; ``options``, ``loading``, ``nameservice`` (DNS): what
-        comes from outside; ``terminal``, ``wholefile``, ``ports``,
-        ``tlscontext``: what they share; ``unpacking``: archives
-        entered, in processes of their own; ``blocking``: clients that
-        are refused for a time
+        comes from outside; ``terminal``, ``console``, ``wholefile``,
+        ``ports``, ``tlscontext``: what they share; ``unpacking``:
+        archives entered, in processes of their own; ``blocking``:
+        clients that are refused for a time
 3       ``pipeline``: message and envelope facts -> rules -> disposition,
         with ``looking`` (what parts hold), ``editing``, ``reporting`` and
         ``dkim`` (signatures verified, told before an edit);

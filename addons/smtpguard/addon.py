@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from mitmproxy import command, ctx, exceptions
 
 from smtpguard import contentview, options
+from smtpguard.console import log_command
 from smtpguard.errors import RulesError
 from smtpguard.judges import Judges
 from smtpguard.keeping import KEPT, settle
@@ -31,7 +32,7 @@ from smtpguard.proxy.watch import FileWatch
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
     from collections.abc import Set as AbstractSet
 
     from mitmproxy.addonmanager import Loader
@@ -211,7 +212,11 @@ class SmtpGuard:
 
     def _beside[*A](self, work: Callable[[*A], None], *about: *A) -> None:
         """Have something done beside the loop that nobody waits for."""
-        task = asyncio.get_running_loop().create_task(asyncio.to_thread(work, *about))
+        self._begin(asyncio.to_thread(work, *about))
+
+    def _begin(self, work: Coroutine[object, object, None]) -> None:
+        """Begin something that nobody waits for."""
+        task = asyncio.get_running_loop().create_task(work)
         self._settling.add(task)
         task.add_done_callback(self._settled)
 
@@ -245,6 +250,23 @@ class SmtpGuard:
         if blocker is None:
             raise exceptions.CommandError("the rules have no block")
         self._beside(blocker.unblock, address)
+
+    @command.command("smtpguard.quarantine")  # type: ignore[untyped-decorator]
+    def quarantine(self, action: str, *words: str) -> None:
+        """List, show, release, delete, purge, export what is kept, or reindex.
+
+        As ``smtpguard quarantine`` does; what it prints comes into the log.
+        """
+        self._begin(log_command("quarantine", action, *self._of_rules(), *words))
+
+    @command.command("smtpguard.blocked")  # type: ignore[untyped-decorator]
+    def blocked(self) -> None:
+        """List who is blocked, in the log."""
+        self._begin(log_command("blocked", *self._of_rules()))
+
+    def _of_rules(self) -> tuple[str, str]:
+        assert self._options is not None
+        return "--rules", str(self._options.rules)
 
     def _take(self, new: GuardOptions) -> None:
         """Take options over, with their rules. Raises RulesError; then nothing changed.
