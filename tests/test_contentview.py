@@ -15,6 +15,7 @@ from mitmproxy.test import taddons, tflow
 from smtpguard.contentview import (
     MAX_FILES,
     MAX_LINE,
+    MAX_SYMBOLS,
     MAX_TEXT,
     MAX_TRANSACTIONS,
     MAX_TRANSCRIPT,
@@ -291,6 +292,44 @@ def test_the_session_shows_the_parts_of_each_transaction() -> None:
         "    ?",
         "    None  None  None octets",
     ]
+
+
+def test_a_part_shows_what_scanners_said_of_it() -> None:
+    verdicts = [
+        {"scanner": "first", "kind": "failed", "name": "", "reason": "no answer"},
+        {"scanner": "second", "kind": "infected", "name": "Eicar", "reason": ""},
+        {"scanner": "third", "kind": "clean", "name": "", "reason": ""},
+        7,
+    ]
+    wanted = (
+        '"a.zip"  [first: failed, no answer]  [second: infected, Eicar]  '
+        "[third: clean]  [?]  -> lock by filenames:3"
+    )
+    assert wanted in judged_text(verdicts=verdicts)
+
+
+def session_text(**report: Any) -> list[str]:
+    verdict = Disposition(Outcome.RELAYED, report=report)
+    return texts(session(Rules(verdict=verdict), body=MIXED).quit())[0].splitlines()
+
+
+def test_the_session_shows_scores_with_what_weighs_most_and_what_is_kept() -> None:
+    symbols = {"A": 1.5, "B": -7, "C": 2.25, "odd": "x"}
+    spam = {"score": 12.5, "category": "confirmed", "scanner": "r", "symbols": symbols}
+    lines = session_text(spam=spam, quarantine=["01AB"])
+    assert "  spam   12.5 confirmed by r: B -7, C 2.25, A 1.5" in lines
+    assert "  kept   01AB" in lines
+    many = {f"S{number}": number for number in range(1, MAX_SYMBOLS + 4)}
+    [line] = [
+        one for one in session_text(spam={**spam, "symbols": many}) if "S23" in one
+    ]
+    assert line.endswith("S5 5, S4 4 and 3 more")
+
+
+@pytest.mark.parametrize("spam", [None, 7, [], {}, {"symbols": 3}], ids=str)
+def test_a_damaged_score_hides_nothing(spam: object) -> None:
+    assert "  trace" not in session_text(spam=spam)
+    assert any(line.startswith("  reply  250") for line in session_text(spam=spam))
 
 
 @pytest.mark.parametrize("entries", [None, {}, [None, []], "text", [{}]], ids=str)

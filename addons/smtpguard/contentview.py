@@ -46,6 +46,8 @@ MAX_ROWS: Final = 200
 """Lines shown of the dialogue, transactions, and rows of anything else."""
 MAX_FILES: Final = 10
 """Files shown of each archive."""
+MAX_SYMBOLS: Final = 20
+"""Symbols shown of a score, those that weigh most."""
 
 type _Parts = tuple[tuple[str, str], ...]
 """Path and SHA-256 of each part of a mail: what it is known by."""
@@ -199,11 +201,37 @@ def _part(part: object) -> str:
     words = [f"  {part.get('path')}", str(kind), f"{part.get('size')} octets"]
     words += [f'"{name}"' for name in _list(part, "names")]
     words += map(str, _list(part, "facts"))
+    words += map(_verdict, _list(part, "verdicts"))
     if part.get("rule"):
         words.append(f"-> {part.get('action')} by {part['rule']}")
     # Last, for the names of types are long and a pane may be narrow.
     words += [f"(content: {detected})"] if detected and detected != kind else []
     return "  ".join(words)
+
+
+def _verdict(verdict: object) -> str:
+    """Return what a scanner said of a part, in brackets."""
+    if not isinstance(verdict, dict):
+        return "[?]"
+    more = verdict.get("name") or verdict.get("reason")
+    told = f"{verdict.get('scanner')}: {verdict.get('kind')}"
+    return f"[{told}, {more}]" if more else f"[{told}]"
+
+
+def _spam(spam: object) -> list[str]:
+    """Return the score of a message on one line, with its symbols by weight."""
+    if not isinstance(spam, dict):
+        return []
+    head = f"  spam   {spam.get('score')} {spam.get('category')}"
+    words = f"{head} by {spam.get('scanner')}"
+    symbols = spam.get("symbols")
+    if not isinstance(symbols, dict) or not symbols:
+        return [words]
+    known = [(n, w) for n, w in symbols.items() if isinstance(w, int | float)]
+    known.sort(key=lambda one: -abs(one[1]))
+    told = ", ".join(f"{name} {weight:g}" for name, weight in known[:MAX_SYMBOLS])
+    more = len(symbols) - MAX_SYMBOLS
+    return [f"{words}: {told}" + (f" and {more} more" if more > 0 else "")]
 
 
 def _is_plain(entry: object) -> bool:
@@ -306,6 +334,9 @@ def _transaction(facts: Mapping[str, Any]) -> list[str]:
     for key in ("reason", "in_doubt"):
         if facts.get(key):
             lines.append(f"  {key.replace('_', ' ')}: {facts[key]}")
+    lines += _spam(facts.get("spam"))
+    kept = _list(facts, "quarantine")
+    lines += _rows((f"  kept   {item}" for item in kept), len(kept))
     findings = _list(facts, "findings")
     lines += _rows((f"  finding {each}" for each in findings), len(findings))
     parts = _list(facts, "parts")
