@@ -542,7 +542,7 @@ def test_a_client_can_be_unblocked(
         assert guard._pipeline is not None
         blocker = guard._pipeline.blocker
         assert blocker is not None
-        blocker.block("192.0.2.1", "r:1", "a.1")
+        blocker.block("192.0.2.1", "r:1", "a.1", firewall=True)
         guard.unblock("192.0.2.1")
         await until(lambda: not blocker.refusal("192.0.2.1"))
 

@@ -327,7 +327,7 @@ def test_other_settings_have_another_memory_of_the_same_folder(folder: Path) -> 
     assert first.blocker is not None
     assert second.blocker is not None
     assert second.blocker is not first.blocker
-    first.blocker.block("192.0.2.1", "r:1", "a.1")
+    first.blocker.block("192.0.2.1", "r:1", "a.1", firewall=True)
     assert second.blocker.refusal("192.0.2.1")
     second.stop()
     first.stop()

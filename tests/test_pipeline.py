@@ -368,13 +368,15 @@ class Memory:
         self.blocked = [*blocked]
         self.looks = 0
         self.stopped = False
+        self.firewalled: list[str] = []
 
     def refusal(self, address: str) -> str:
         self.looks += 1
         return "blocked" if address in self.blocked else ""
 
-    def block(self, address: str, rule: str, identifier: str) -> str:
+    def block(self, address: str, rule: str, identifier: str, *, firewall: bool) -> str:
         self.blocked.append(address)
+        self.firewalled += [address] if firewall else []
         return f"{address} is blocked by {rule}"
 
     def unblock(self, address: str) -> None:
@@ -419,6 +421,20 @@ def test_a_client_is_blocked_by_its_address() -> None:
     said = pipeline.block(make_session(), "r:1", "a.1")
     assert said == "192.0.2.7 is blocked by r:1"
     assert memory.blocked == ["192.0.2.7"]
+
+
+def test_the_firewall_shuts_out_no_neighbour_who_is_exempt() -> None:
+    """It has the /64 of an IPv6 client, and knows no exemptions."""
+    top = BLOCK.replace("203.0.113.1/32", "2001:db8:0:1::25/128").replace(
+        "198.51.100.0/24", "2001:db8:0:2::1, 2001:db8:0:30::/60"
+    )
+    memory = Memory()
+    pipeline = replace(make_pipeline(rules(top=top)), blocker=memory)
+    addresses = [f"2001:db8:0:{network}::666" for network in ("1", "2", "3f", "3")]
+    for address in (*addresses, "192.0.2.7"):
+        pipeline.block(make_session(client=(address, 1)), "r:1", "a.1")
+    assert memory.blocked == [*addresses[:2], addresses[3], "192.0.2.7"]
+    assert memory.firewalled == [addresses[3], "192.0.2.7"]
 
 
 def test_nobody_is_blocked_where_nobody_remembers() -> None:

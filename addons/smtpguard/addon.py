@@ -158,10 +158,10 @@ class SmtpGuard:
             if self._settling:
                 await asyncio.wait(self._settling, timeout=SETTLE_SECONDS)
         finally:
-            self._off_duty()
             # What waits for a judge has no client any more, and Python waits for what
             # is judged: no longer than for an archive, which ends here.
             self._judges.stop(at_once=True)
+            self._off_duty()
             if self._pipeline is not None:
                 self._pipeline.stop()
 

@@ -56,7 +56,7 @@ class Judges:
         self._executor: ThreadPoolExecutor | None = None
         self._is_started = False
         self._turns = Turns(JUDGES)
-        self._scanned = asyncio.Semaphore(SCANNED)
+        self._scanned = Turns(SCANNED)
 
     def start(self) -> None:
         """Judge beside the event loop from now on; before, all is judged in it."""
@@ -85,7 +85,7 @@ class Judges:
         judge = data.transaction.judge
         if isinstance(judge, TransactionJudge) and judge.policy.asks_scanners:
             # Each keeps what was read of it while it waits for them.
-            async with self._scanned:
+            async with self._scanned.turn(network_of(data.session.client[0])):
                 said = await self._judge(data)
         else:
             said = await self._judge(data)

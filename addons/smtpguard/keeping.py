@@ -175,7 +175,11 @@ def settle(record: TransactionRecord) -> None:
 
 def _about(said: Disposition, path: str) -> Disposition:
     """Return what is said, of one part alone: each part has a record of its own."""
-    parts = [one for one in said.report.get("parts", ()) if one.get("path") == path]
+    parts = [
+        one
+        for one in said.report.get("parts", ())
+        if f"{one.get('path')}.".startswith(f"{path}.")
+    ]
     return replace(said, report={**said.report, "parts": parts})
 
 

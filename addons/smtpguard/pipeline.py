@@ -36,7 +36,8 @@ from smtpguard.mime import (
     prepend_field,
     remove_field,
 )
-from smtpguard.model.decision import Action, Decision
+from smtpguard.model.addresses import network_of
+from smtpguard.model.decision import CLOSING, Action, Decision
 from smtpguard.model.disposition import Disposition, HeldContent, Outcome
 from smtpguard.model.settings import Refusal
 from smtpguard.policy.actions import EDITING
@@ -149,7 +150,9 @@ class Pipeline:
         """Refuse a client from now on, unless it is exempt."""
         if self.blocker is None or self.rules.is_exempt(session.client):
             return f"client {session.client[0]} is dropped and not blocked"
-        return self.blocker.block(session.client[0], rule, identifier)
+        address = session.client[0]
+        alone = not self.rules.has_exempt_neighbours(network_of(address))
+        return self.blocker.block(address, rule, identifier, firewall=alone)
 
     def helo(self, session: SessionFacts) -> Decision:
         """Judge the name the client greets with."""
@@ -205,7 +208,8 @@ class TransactionJudge:
         """Judge RCPT."""
         now = self.pipeline.clock()
         decision = self.policy.rcpt(session, envelope, forward_path, now)
-        if decision.reply is not None or not keeps_apart(self.policy, session):
+        is_settled = decision.reply is not None or decision.action in CLOSING
+        if is_settled or not keeps_apart(self.policy, session):
             return decision
         mine = self.policy.recipient_class(session, forward_path)
         self.classes.add(mine)

@@ -141,7 +141,7 @@ def test_the_documented_sets_take_blocked_clients_and_the_kernel_drops_them(
     assert not is_dropped(network, router.ipv6)
 
     for address in (client.ipv4, client.ipv6):
-        router.call(partial(blocker.block, address, "r:1", "a.1"))
+        router.call(partial(blocker.block, address, "r:1", "a.1", firewall=True))
     wait_until(lambda: elements(network, "blocked6") != [], "both are in their sets")
     assert elements(network, "blocked") == ['"10.91.1.2"']
     assert '"fd91:1::", "len": 64' in elements(network, "blocked6")[0]

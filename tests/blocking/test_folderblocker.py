@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from smtpguard.blocking import firewall, folderblocker
-from smtpguard.blocking.folderblocker import FolderBlocker, named
+from smtpguard.blocking.folderblocker import MAX_WAITING, FolderBlocker, named
 from smtpguard.errors import BlockError
 from smtpguard.policy.blockreader import BlockSettings, NftSets
 
@@ -57,7 +57,7 @@ def test_a_client_is_refused_for_the_time_and_then_let_in(
 ) -> None:
     blocker = make()
     assert blocker.refusal("192.0.2.1") == ""
-    said = blocker.block("192.0.2.1", "rcpt_to:1", "5f3a.2")
+    said = blocker.block("192.0.2.1", "rcpt_to:1", "5f3a.2", firewall=True)
     assert said.startswith("client 192.0.2.1 is blocked until 2023-11-1")
     assert said.endswith(" by rcpt_to:1")
     clock.now += 59
@@ -71,7 +71,7 @@ def test_its_64_is_refused_with_it_by_every_process(
     make: Callable[..., FolderBlocker],
 ) -> None:
     one, other = make(), make()
-    one.block("2001:db8::1", "r:1", "a.1")
+    one.block("2001:db8::1", "r:1", "a.1", firewall=True)
     assert "is blocked" in other.refusal("2001:db8::2")
     assert other.refusal("2001:db8:0:1::1") == ""
     [block] = other.blocks()
@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_read_lets_everybody_in_and_is_logged_once(
         assert blocker.refusal("192.0.2.1") == ""
     [record] = caplog.records
     assert record.getMessage().startswith("block: clients are let in: ")
-    said = blocker.block("192.0.2.1", "r:1", "a.1")
+    said = blocker.block("192.0.2.1", "r:1", "a.1", firewall=True)
     assert said.startswith("client 192.0.2.1 cannot be blocked: ")
     (tmp_path / "blocked").unlink()
     assert blocker.refusal("192.0.2.1") == ""
@@ -126,10 +126,62 @@ def test_the_firewall_is_told_beside_the_sessions(
 
     monkeypatch.setattr(firewall, "add", add)
     blocker = make(SETS)
-    blocker.block("2001:db8::1", "r:1", "a.1")
+    blocker.block("2001:db8::1", "r:1", "a.1", firewall=True)
     done(blocker)
     assert told == [(SETS, "2001:db8::/64", 60.0)]
     assert threads.isdisjoint({threading.current_thread()})
+
+
+def test_where_others_share_the_network_the_firewall_is_not_told(
+    make: Callable[..., FolderBlocker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(firewall, "add", lambda *about: told.append(about))
+    blocker = make(SETS)
+    blocker.block("2001:db8::1", "r:1", "a.1", firewall=False)
+    done(blocker)
+    assert told == []
+    assert "is blocked" in blocker.refusal("2001:db8::1")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_whoever_is_unblocked_stays_in_no_firewall(
+    make: Callable[..., FolderBlocker],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    before: bool,
+) -> None:
+    """Also where that comes before the firewall is told, or while it is."""
+    shut_out: set[str] = set()
+    go, began = threading.Event(), threading.Event()
+
+    def add(_: NftSets, network: str, _seconds: float) -> None:
+        began.set()
+        go.wait(10)
+        shut_out.add(network)
+
+    monkeypatch.setattr(firewall, "add", add)
+    monkeypatch.setattr(
+        firewall, "delete", lambda _, network: shut_out.discard(network)
+    )
+    blocker = make(SETS)
+    if before:
+        blocker.block("192.0.2.9", "r:1", "a.1", firewall=True)
+    blocker.block("192.0.2.1", "r:1", "a.2", firewall=True)
+    assert began.wait(10)
+    blocker.unblock("192.0.2.1")
+    go.set()
+    done(blocker)
+    assert shut_out == ({"192.0.2.9"} if before else set())
+
+
+def test_at_the_end_a_client_is_remembered_and_nothing_raises(
+    make: Callable[..., FolderBlocker],
+) -> None:
+    blocker = make(SETS)
+    blocker.stop()
+    for _ in range(2 * MAX_WAITING):
+        assert "is blocked" in blocker.block("192.0.2.1", "r:1", "a.1", firewall=True)
 
 
 def test_what_the_firewall_fails_at_is_logged_and_nothing_else(
@@ -142,7 +194,7 @@ def test_what_the_firewall_fails_at_is_logged_and_nothing_else(
 
     monkeypatch.setattr(firewall, "add", fail)
     blocker = make(SETS)
-    blocker.block("192.0.2.1", "r:1", "a.1")
+    blocker.block("192.0.2.1", "r:1", "a.1", firewall=True)
     done(blocker)
     assert [one.getMessage() for one in caplog.records] == ["block: nft: no"]
     assert "is blocked" in blocker.refusal("192.0.2.1")
@@ -164,7 +216,7 @@ def test_a_firewall_that_hangs_keeps_nobody_and_no_more_than_a_bound_waits(
     monkeypatch.setattr(folderblocker, "MAX_WAITING", 5)
     blocker = make(SETS)
     for number in range(9):
-        blocker.block(f"192.0.2.{number}", "r:1", "a.1")
+        blocker.block(f"192.0.2.{number}", "r:1", "a.1", firewall=True)
     assert "is blocked" in blocker.refusal("192.0.2.8")
     go.set()
     done(blocker)
@@ -180,9 +232,9 @@ def test_what_is_over_is_swept_now_and_then(
 ) -> None:
     monkeypatch.setattr(folderblocker, "SWEEP_BLOCKS", 3)
     blocker = make()
-    blocker.block("192.0.2.1", "r:1", "a.1")
+    blocker.block("192.0.2.1", "r:1", "a.1", firewall=True)
     clock.now += 125
-    blocker.block("192.0.2.2", "r:1", "a.1")
+    blocker.block("192.0.2.2", "r:1", "a.1", firewall=True)
     done(blocker)
     assert [path.name for path in (tmp_path / "blocked").iterdir()] == ["192.0.2.2"]
 
@@ -197,7 +249,7 @@ def test_whoever_is_unblocked_comes_in_again(
     monkeypatch.setattr(firewall, "delete", lambda _, network: told.append(network))
     caplog.set_level(logging.INFO)
     blocker = make(SETS)
-    blocker.block("2001:db8::1", "r:1", "a.1")
+    blocker.block("2001:db8::1", "r:1", "a.1", firewall=True)
     for name in ("2001:db8::2", "2001:db8::/64", "nobody"):
         blocker.unblock(name)
     assert told == ["2001:db8::/64"] * 2

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Final
 
-from smtpguard.blocking import firewall
+from smtpguard.blocking import firewall as nft
 from smtpguard.blocking.memory import Block, BlockMemory
 from smtpguard.errors import BlockError, os_text
 from smtpguard.model.addresses import network_of, parse_ip
@@ -24,7 +24,7 @@ from smtpguard.model.addresses import network_of, parse_ip
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from smtpguard.policy.blockreader import BlockSettings
+    from smtpguard.policy.blockreader import BlockSettings, NftSets
 
 
 logger = getLogger(__name__)
@@ -78,7 +78,7 @@ class FolderBlocker:
             return ""
         return f"client {address} is blocked until {_moment(until)}"
 
-    def block(self, address: str, rule: str, identifier: str) -> str:
+    def block(self, address: str, rule: str, identifier: str, *, firewall: bool) -> str:
         """Refuse a client from now on (``Blocker``)."""
         now, network = self._clock(), network_of(address)
         until = now + self.settings.time
@@ -86,9 +86,8 @@ class FolderBlocker:
             self._memory.remember(Block(network, until, now, rule, identifier))
         except OSError as error:
             return f"client {network} cannot be blocked: {os_text(error)}"
-        if self.settings.nftables is not None:
-            told = self.settings.nftables, network, self.settings.time
-            self._beside(partial(firewall.add, *told))
+        if firewall and self.settings.nftables is not None:
+            self._beside(partial(self._shut_out, self.settings.nftables, network))
         self._since += 1
         if self._since >= SWEEP_BLOCKS or now - self._swept >= SWEEP_SECONDS:
             self._since, self._swept = 0, now
@@ -112,7 +111,7 @@ class FolderBlocker:
         except OSError as error:
             raise BlockError(os_text(error)) from None
         if self.settings.nftables is not None:
-            firewall.delete(self.settings.nftables, network)
+            nft.delete(self.settings.nftables, network)
         return there
 
     def blocks(self) -> list[Block]:
@@ -122,12 +121,25 @@ class FolderBlocker:
         except OSError as error:
             raise BlockError(os_text(error)) from None
 
+    def _shut_out(self, sets: NftSets, network: str) -> None:
+        """Tell the firewall, unless somebody has let the client in meanwhile."""
+        if self._is_blocked(network):
+            nft.add(sets, network, self.settings.time)
+            if not self._is_blocked(network):
+                nft.delete(sets, network)
+
+    def _is_blocked(self, network: str) -> bool:
+        return self._memory.until(network, self._clock()) is not None
+
     def _beside(self, work: Callable[[], None]) -> None:
         """Have something done beside the sessions, whose failure is logged."""
         if not self._room.acquire(blocking=False):
             logger.error("block: more than %d changes wait: left out", MAX_WAITING)
             return
-        self._executor.submit(self._do, work)
+        try:
+            self._executor.submit(self._do, work)
+        except RuntimeError:  # at the end of the gateway
+            self._room.release()
 
     def _do(self, work: Callable[[], None]) -> None:
         try:

@@ -95,8 +95,10 @@ class BlockMemory:
         excess = len(files) - self._most
         for number, (name, until) in enumerate(files):
             if number < excess or until <= now - GRACE_SECONDS:
+                path = self._folder / name
                 with suppress(FileNotFoundError):
-                    (self._folder / name).unlink()
+                    if path.stat().st_mtime == until:  # not blocked again meanwhile
+                        path.unlink()
 
     def _files(self) -> Iterator[tuple[str, float]]:
         """Yield name and time of our files, those that are being written as well."""

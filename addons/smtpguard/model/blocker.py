@@ -12,8 +12,11 @@ class Blocker(Protocol):
         """Return why a client is refused, "" where it is let in. Takes no time."""
         ...
 
-    def block(self, address: str, rule: str, identifier: str) -> str:
-        """Refuse a client from now on; return what became of it, for the log."""
+    def block(self, address: str, rule: str, identifier: str, *, firewall: bool) -> str:
+        """Refuse a client from now on; return what became of it, for the log.
+
+        ``firewall``: whether the firewall may be told, which knows no exemptions.
+        """
         ...
 
     def unblock(self, address: str) -> None:

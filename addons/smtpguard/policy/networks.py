@@ -82,6 +82,21 @@ class NetworkSet:
             for version, host_bits, values in self.by_prefix
         )
 
+    def overlaps(self, network: Network) -> bool:
+        """Whether one of the networks and this one have addresses in common."""
+        bits = network.max_prefixlen - network.prefixlen
+        number = int(network.network_address) >> bits
+        for version, host_bits, values in self.by_prefix:
+            if version != network.version:
+                continue
+            if host_bits >= bits:
+                found = number >> (host_bits - bits) in values
+            else:
+                found = any(one >> (bits - host_bits) == number for one in values)
+            if found:
+                return True
+        return False
+
     @property
     def is_everything(self) -> bool:
         """Whether every IPv4 or every IPv6 address is in it."""

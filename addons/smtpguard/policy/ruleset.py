@@ -7,6 +7,7 @@ so a reload never changes the rules in the middle of a mail.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from smtpguard.model.decision import Action
@@ -82,6 +83,17 @@ class Ruleset:
         host = parse_host(client[0])
         exempt = self.block.exempt if self.block else ()
         return host is None or host in exempt or self.trusted(client) is not None
+
+    def has_exempt_neighbours(self, network: str) -> bool:
+        """Whether a network holds clients that are never blocked.
+
+        ``network``: as ``network_of`` tells it.
+        """
+        found = ip_network(network)
+        exempt = self.block.exempt if self.block else NetworkSet(())
+        return exempt.overlaps(found) or any(
+            one.networks.overlaps(found) for one in self.trusted_clients
+        )
 
     def choose(self, session: SessionFacts) -> Policy:
         """Return the policy of a session, by source, destination, port and listener.
