@@ -95,6 +95,15 @@ def test_rules_without_the_key_are_told(
     assert "has no key block" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["blocked"], ["unblock", "192.0.2.1"]])
+def test_a_folder_that_is_not_there_is_told(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A word mistyped is no empty list."""
+    assert main([*words, "--folder", str(tmp_path / "none")]) == 2
+    assert "none: no such folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [[], ["--all", "192.0.2.1"]])
 def test_either_addresses_or_all(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -55,6 +55,17 @@ def test_the_rest_comes_in_the_next_transaction() -> None:
     assert asked((ANNA,), "bert carla") == ["ok", "ok"]
 
 
+@pytest.mark.parametrize("action", ["block", "drop"])
+def test_what_closes_the_session_is_not_put_off(action: str) -> None:
+    """Whoever writes to a trap is to be told by nobody to come again."""
+    to = f'rcpt_to: [{{match: "trap@own.test", action: {action}}}, {ALLOW}]'
+    text = rules(names('{match: "*.exe", action: strip, when: {to: "trap@own.test"}}'))
+    text = text.replace(f"rcpt_to: [{ALLOW}]", to)
+    text = text.replace("policies:", "block: {folder: blocked}\npolicies:")
+    first, trap = judged(text, "anna trap")
+    assert (str(first.action), str(trap.action)) == ("allow", action)
+
+
 @pytest.mark.parametrize(
     ("lines", "facts", "apart"),
     [

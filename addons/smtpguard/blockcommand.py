@@ -53,6 +53,8 @@ def _add_place(command: argparse.ArgumentParser) -> None:
 
 def _blocker(arguments: argparse.Namespace) -> FolderBlocker:
     if arguments.folder is not None:
+        if not arguments.folder.is_dir():
+            raise BlockError(f"{arguments.folder}: no such folder")
         return FolderBlocker(BlockSettings(str(arguments.folder)))
     rules = policy.load(arguments.rules, read_file)
     if rules.block is None:

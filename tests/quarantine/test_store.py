@@ -315,6 +315,27 @@ def test_sweeping_removes_what_crashes_left_once_it_is_old(store: Store) -> None
     assert files(store.folder) == {f"{made.id}.json", f"{made.id}.octets"}
 
 
+def test_octets_whose_record_somebody_moved_stay_as_long_as_items_do(
+    store: Store,
+) -> None:
+    lone, beside = f"{new_id(NOW)}.octets", ".new-x.octets"
+    store.folder.mkdir(exist_ok=True)
+    for name in (lone, beside):
+        (store.folder / name).touch()
+    now = (store.folder / lone).stat().st_mtime
+    assert store.sweep(now + 2 * LEFT_BEHIND, 3 * LEFT_BEHIND) == [beside]
+    assert store.sweep(now + 4 * LEFT_BEHIND, 3 * LEFT_BEHIND) == [lone]
+
+
+def test_a_record_whose_octets_are_gone_can_be_deleted(store: Store) -> None:
+    item = kept(store).id
+    (store.folder / f"{item}.octets").unlink()
+    store.delete(item)
+    assert files(store.folder) == set()
+    with pytest.raises(QuarantineError, match="is not in the quarantine"):
+        store.delete(item)
+
+
 def test_a_process_has_one_name_as_long_as_it_owns(store: Store) -> None:
     name = store.owner()
     assert store.owner() == name

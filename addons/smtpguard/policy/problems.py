@@ -77,6 +77,7 @@ SLUGS: dict[str, str] = {
     "verify-not-binding": "verify asked for where clear mail is preferred to none",
     "no-identity": "the upstream takes every client for smtpguard",
     "drop-retries": "a client that gets no reply tries again for days",
+    "never-scanned": "no rule says `scan`, so `antivirus` is asked about nothing",
     "no-domains": "`@own` is used and `domains` is empty",
     "list-shrank": "a list lost so much that the old one stays",
     "too-many-problems": "more problems than are shown",

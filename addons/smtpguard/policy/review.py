@@ -45,6 +45,7 @@ def review(ruleset: Ruleset, lists: Lists, sink: Sink) -> None:
         _review_postmaster(policy, sink)
         _review_relaying(policy, sink)
         _review_verification(policy, sink)
+        _review_scanning(policy, sink)
     if not ruleset.domains:
         _review_own(ruleset, sink)
 
@@ -55,6 +56,15 @@ def _review_verification(policy: Policy, sink: Sink) -> None:
         text = f"policy {shown(policy.name)}: a certificate that does not verify has "
         text += "the mail go in clear, as starttls is preferred; required keeps it"
         sink.warning(policy.mark, text, "verify-not-binding")
+
+
+def _review_scanning(policy: Policy, sink: Sink) -> None:
+    table = policy.antivirus
+    rules = (*policy.content_types, *policy.filenames)
+    if table is not None and all(rule.action is not Action.SCAN for rule in rules):
+        text = f"policy {shown(policy.name)}: no rule of content_types or filenames "
+        text += "has the action scan, so nothing is scanned"
+        sink.warning(table.mark or policy.mark, text, "never-scanned")
 
 
 def _lists(policy: Policy) -> Iterator[Sequence[Rule[Any]]]:

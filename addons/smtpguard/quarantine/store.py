@@ -221,6 +221,12 @@ class Store:
 
     def delete(self, item: str) -> None:
         """Delete an item, damaged ones too. Raises QuarantineError."""
+        has_octets, has_record = (
+            self._path(item, suffix).exists() for suffix in (OCTETS, RECORD)
+        )
+        if has_record and not has_octets:
+            self.remove(item)  # damaged: there is nothing to lock, or to be at work on
+            return
         with self.locked(item):
             self.remove(item)
 
@@ -236,19 +242,22 @@ class Store:
             raise QuarantineError(text) from error
         self._measured = -MEASURED
 
-    def sweep(self, now: float) -> list[str]:
+    def sweep(self, now: float, keep: float = 0.0) -> list[str]:
         """Remove what crashes have left behind; return the names of those files.
 
-        ``now`` is in seconds since 1970, as files have their times. Raises OSError.
+        ``now`` is in seconds since 1970, as files have their times. Octets without a
+        record stay for ``keep`` seconds: somebody may have moved it. Raises OSError.
         """
         locks.remove_dead(self.folder)
         found = []
         for path in self.folder.iterdir():
-            lone = path.suffix == OCTETS and not path.with_suffix(RECORD).exists()
-            if not lone and not path.name.startswith(BESIDE):
-                continue
+            least = LEFT_BEHIND
+            if not path.name.startswith(BESIDE):
+                if path.suffix != OCTETS or path.with_suffix(RECORD).exists():
+                    continue
+                least = max(least, keep)
             with suppress(FileNotFoundError):
-                if now - path.stat().st_mtime >= LEFT_BEHIND:
+                if now - path.stat().st_mtime >= least:
                     path.unlink()
                     found.append(path.name)
         return found

@@ -32,7 +32,7 @@ def purge(store: Store, settings: QuarantineSettings, now: datetime) -> list[str
     due = to_purge((_held(store, row) for row in rows), settings, now)
     purged = [item for item in due if _is_purged(store, item)]
     try:
-        store.sweep(now.timestamp())
+        store.sweep(now.timestamp(), settings.keep_at_least)
         Released(store.folder).sweep(now)
     except OSError as error:
         raise QuarantineError(os_text(error)) from error
