@@ -78,6 +78,7 @@ SLUGS: dict[str, str] = {
     "no-identity": "the upstream takes every client for smtpguard",
     "drop-retries": "a client that gets no reply tries again for days",
     "never-scanned": "no rule says `scan`, so `antivirus` is asked about nothing",
+    "milder-above": "more spam is treated more mildly than less",
     "no-domains": "`@own` is used and `domains` is empty",
     "list-shrank": "a list lost so much that the old one stays",
     "too-many-problems": "more problems than are shown",

@@ -5,6 +5,7 @@ Looks at rules only, never at traffic. A warning stops nothing.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from smtpguard.model.decision import CLOSING, Action
@@ -46,6 +47,7 @@ def review(ruleset: Ruleset, lists: Lists, sink: Sink) -> None:
         _review_relaying(policy, sink)
         _review_verification(policy, sink)
         _review_scanning(policy, sink)
+        _review_scores(policy, sink)
     if not ruleset.domains:
         _review_own(ruleset, sink)
 
@@ -65,6 +67,16 @@ def _review_scanning(policy: Policy, sink: Sink) -> None:
         text = f"policy {shown(policy.name)}: no rule of content_types or filenames "
         text += "has the action scan, so nothing is scanned"
         sink.warning(table.mark or policy.mark, text, "never-scanned")
+
+
+def _review_scores(policy: Policy, sink: Sink) -> None:
+    spam = policy.spam
+    for above, below in pairwise(spam.categories if spam else ()):
+        mild, severe = above.ending.action, below.ending.action
+        if mild.severity > severe.severity:
+            text = f"policy {shown(policy.name)}: {above.name} from {above.at:g} has "
+            text += f"{mild}, and {below.name} from {below.at:g} has {severe}"
+            sink.warning((spam and spam.mark) or policy.mark, text, "milder-above")
 
 
 def _lists(policy: Policy) -> Iterator[Sequence[Rule[Any]]]:
