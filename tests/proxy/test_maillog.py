@@ -89,6 +89,7 @@ def test_the_same_can_be_had_as_json() -> None:
     assert told["verdicts"] == ["clam:clean", "clam:infected:Eicar", "rspamd:bulk:8.5"]
     assert (told["to"], told["size"]) == (["<b@example.org>:250"], 10)
     assert told["reason"] == '"\u00fc"\r\n'
+    assert told["duration"] == round(record.duration, 3)
     assert "in_doubt" not in told
     hashed = json.loads(json_line(record, "hashed"))
     assert "example" not in json.dumps(hashed)

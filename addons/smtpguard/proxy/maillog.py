@@ -58,6 +58,8 @@ def line(record: TransactionRecord, addresses: Addresses) -> str:
     for name, value in _fields(record, addresses):
         if isinstance(value, list):
             value = ",".join(value)  # noqa: PLW2901 - the same, as it is shown
+        elif isinstance(value, float):
+            value = f"{value:.3f}"  # noqa: PLW2901
         written = _quoted(value) if name in _SENTENCES else _bare(str(value))
         words.append(f"{name}={written}" if written else "")
     return " ".join(filter(None, words))
@@ -97,7 +99,7 @@ def _fields(record: TransactionRecord, addresses: Addresses) -> list[tuple[str, 
         ("verdicts", _verdicts(record)),
         ("kept", [str(one) for one in _list(record, "quarantine")]),
         ("in_doubt", record.in_doubt),
-        ("duration", f"{record.duration:.3f}"),
+        ("duration", round(record.duration, 3)),
         ("reply", record.reply if full else codes(record.reply)),
         ("reason", record.reason if full else ""),
     ]
