@@ -192,7 +192,7 @@ def test_release_goes_by_the_delivery_of_the_rules(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == (
-        f"smtpguard: {made.id}: is held for nobody; --force sends it again\n"
+        f"smtpguard: {made.id}: is released already; --force sends it again\n"
     )
     assert server.messages == [MESSAGE]
 

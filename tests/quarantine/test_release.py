@@ -73,7 +73,7 @@ def test_what_is_held_arrives_once_as_it_was(store: Store) -> None:
             "b@y.test": Fate.SENT,
             "c@y.test": Fate.SENT,
         }
-        with pytest.raises(QuarantineError, match="is held for nobody"):
+        with pytest.raises(QuarantineError, match="is released already"):
             released(store, made, server)
     assert server.messages == [MESSAGE]
     assert server.commands[1:4] == [
@@ -198,7 +198,7 @@ def test_two_releases_at_once_deliver_once(store: Store) -> None:
             thread.join()
     assert server.messages == [MESSAGE]
     assert sorted(ended, key=str) == [
-        f"{made.id}: is held for nobody; --force sends it again",
+        f"{made.id}: is released already; --force sends it again",
         {"b@y.test": Fate.SENT},
     ]
 
@@ -233,7 +233,7 @@ def test_another_address_gets_it_instead(store: Store) -> None:
         assert found == {"admin@y.test": Fate.SENT}
         assert states(store, made) == {"b@y.test": HELD, "admin@y.test": RELEASED}
         # Once, and whom it was meant for can still get it.
-        with pytest.raises(QuarantineError, match="held for nobody"):
+        with pytest.raises(QuarantineError, match="is released already"):
             released(store, made, server, to=boxes("admin@y.test"))
         assert released(store, made, server) == {"b@y.test": Fate.SENT}
     assert len(server.messages) == 2
@@ -408,7 +408,7 @@ def test_aiosmtpd_gets_it_once_by_starttls(
         ca = str(authority.certificate)
         server = to(controller.port, tls="starttls_required", verify=True, ca=ca)
         found = release(store, made.id, server, lambda: NOW)
-        with pytest.raises(QuarantineError, match="held for nobody"):
+        with pytest.raises(QuarantineError, match="is released already"):
             release(store, made.id, server, lambda: NOW)
     finally:
         controller.stop()

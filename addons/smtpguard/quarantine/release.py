@@ -163,4 +163,4 @@ def _chosen(
 def _why_not(record: Record) -> str:
     if record.state is State.RELEASING:
         return "may have been delivered; --force sends it again"
-    return "is held for nobody; --force sends it again"
+    return "is released already; --force sends it again"
