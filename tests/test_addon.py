@@ -583,16 +583,6 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.message for one in caplog.records if one.levelno == logging.ERROR]
 
 
-def test_nobody_can_be_unblocked_where_nobody_is_blocked(
-    live: Any, guard: SmtpGuard
-) -> None:
-    async def scene() -> None:
-        with pytest.raises(exceptions.CommandError, match="no block"):
-            guard.unblock("192.0.2.1")
-
-    live(scene)
-
-
 def test_a_reload_can_be_asked_for(
     live: Any, guard: SmtpGuard, rules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

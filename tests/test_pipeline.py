@@ -379,9 +379,6 @@ class Memory:
         self.firewalled += [address] if firewall else []
         return f"{address} is blocked by {rule}"
 
-    def unblock(self, address: str) -> None:
-        self.blocked.remove(address)
-
     def stop(self) -> None:
         self.stopped = True
 

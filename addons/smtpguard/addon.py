@@ -245,11 +245,8 @@ class SmtpGuard:
 
     @command.command("smtpguard.unblock")  # type: ignore[untyped-decorator]
     def unblock(self, address: str) -> None:
-        """Let a blocked client in again."""
-        blocker = self._pipeline.blocker if self._pipeline is not None else None
-        if blocker is None:
-            raise exceptions.CommandError("the rules have no block")
-        self._beside(blocker.unblock, address)
+        """Let a blocked client in again, and log it."""
+        self._begin(log_command("unblock", *self._of_rules(), address))
 
     @command.command("smtpguard.quarantine")  # type: ignore[untyped-decorator]
     def quarantine(self, action: str, *words: str) -> None:

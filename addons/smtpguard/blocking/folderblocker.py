@@ -94,15 +94,6 @@ class FolderBlocker:
             self._beside(partial(self._memory.sweep, now))
         return f"client {network} is blocked until {_moment(until)} by {rule}"
 
-    def unblock(self, address: str) -> None:
-        """Let a client in again, and log it (``Blocker``)."""
-        try:
-            there = self.forget(address)
-        except BlockError as error:
-            logger.error("block: %s", error)  # noqa: TRY400 - the text says it
-        else:
-            logger.info("%s %s", address, "may come again" if there else "is unknown")
-
     def forget(self, address: str) -> bool:
         """Let a client in again; return whether it was blocked. Raises BlockError."""
         network = named(address)

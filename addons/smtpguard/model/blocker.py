@@ -19,10 +19,6 @@ class Blocker(Protocol):
         """
         ...
 
-    def unblock(self, address: str) -> None:
-        """Let a client in again, and log it. May take seconds."""
-        ...
-
     def stop(self) -> None:
         """Do nothing more beside the sessions."""
         ...

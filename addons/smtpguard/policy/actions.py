@@ -19,7 +19,7 @@ _ADDRESSES = (
     Action.DROP,
     Action.BLOCK,
 )
-_PARTS = (
+PARTS = (
     Action.ALLOW,
     Action.SCAN,
     Action.DENY,
@@ -31,10 +31,12 @@ _PARTS = (
     Action.DROP,
     Action.BLOCK,
 )
-_FIELDS = tuple(one for one in _PARTS if one not in (Action.LOCK, Action.SCAN))
+"""What becomes of parts."""
+_FIELDS = tuple(one for one in PARTS if one not in (Action.LOCK, Action.SCAN))
 _PARTS_LATER = ("add_header", "bcc", "notify")
 _CONNECTION = ("source", "helo", "authenticated", "tls")
-_MESSAGE = (*_CONNECTION, "from", "to", "header_from", "size", "time")
+MESSAGE_CONDITIONS = (*_CONNECTION, "from", "to", "header_from", "size", "time")
+"""Conditions on what is known of a whole message."""
 
 ALL_ACTIONS = (*(str(action) for action in Action), "add_header", "bcc", "notify")
 """Every word that the design calls an action."""
@@ -102,23 +104,23 @@ LISTS = (
         "field",
         _FIELDS,
         _PARTS_LATER,
-        _MESSAGE,
+        MESSAGE_CONDITIONS,
     ),
     ListSpec(
         "content_types",
         "Rules on the content type of each part.",
         "type",
-        _PARTS,
+        PARTS,
         _PARTS_LATER,
-        _MESSAGE,
+        MESSAGE_CONDITIONS,
     ),
     ListSpec(
         "filenames",
         "Rules on the file name of each part.",
         "name",
-        _PARTS,
+        PARTS,
         _PARTS_LATER,
-        _MESSAGE,
+        MESSAGE_CONDITIONS,
     ),
 )
 """In the order in which they are asked."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from smtpguard.model.decision import Action
 from smtpguard.model.verdict import VerdictKind
+from smtpguard.policy.actions import PARTS
 from smtpguard.policy.endings import Ending, ending_kind
 from smtpguard.policy.kinds import BOOL
 from smtpguard.policy.scannersreader import VIRUS_TYPES, scanner_kind
@@ -25,17 +26,7 @@ if TYPE_CHECKING:
     from smtpguard.policy.shapes import Fields
 
 
-_ACTIONS = (
-    Action.ALLOW,
-    Action.DENY,
-    Action.TEMPFAIL,
-    Action.STRIP,
-    Action.LOCK,
-    Action.QUARANTINE,
-    Action.DISCARD,
-    Action.DROP,
-    Action.BLOCK,
-)
+_ACTIONS = tuple(one for one in PARTS if one is not Action.SCAN)
 SAFE: dict[VerdictKind, Ending] = {
     VerdictKind.INFECTED: Ending(Action.DENY),
     VerdictKind.ENCRYPTED: Ending(Action.LOCK),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from smtpguard.model.decision import Action
 from smtpguard.model.verdict import VerdictKind
-from smtpguard.policy.actions import ListSpec
+from smtpguard.policy.actions import MESSAGE_CONDITIONS, ListSpec
 from smtpguard.policy.endings import (
     REPLY_KEY,
     Ending,
@@ -66,17 +66,7 @@ EXCEPTIONS = ListSpec(
     "address",
     (*_ACTIONS, Action.SCAN),
     (),
-    (
-        "source",
-        "helo",
-        "authenticated",
-        "tls",
-        "from",
-        "to",
-        "header_from",
-        "size",
-        "time",
-    ),
+    MESSAGE_CONDITIONS,
 )
 
 

@@ -9,26 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import urllib.request
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tests.integration.bed.daemon import Daemon
 from tests.integration.bed.need import need
-from tests.integration.bed.process import (
-    Process,
-    dies_with_us,
-    free_port,
-    start,
-    wait_until,
-)
+from tests.integration.bed.process import free_port, start
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.integration.bed.process import Process
 
 
 THRESHOLDS = {"reject": 15, "add_header": 6, "greylist": 4}
@@ -105,19 +99,17 @@ rspamd_config:register_symbol{
 """
 
 
-@dataclass(slots=True)
-class RspamdServer:
+class RspamdServer(Daemon):
     """A running rspamd."""
 
-    folder: Path
-    port: int
-    _process: Process | None = None
-    _watch: ExitStack = field(default_factory=ExitStack)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(free_port())
+        self.folder = folder
 
     @property
     def url(self) -> str:
         """Where it is asked; the same after ``restart``."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}"
 
     def log_text(self) -> str:
         """Return rspamd's log."""
@@ -130,16 +122,12 @@ class RspamdServer:
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
         return [json.loads(line) for line in lines]
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
+    def _run(self) -> Process:
         # As root its files may be anywhere: it stays root.
         insecure = ["--insecure"] if os.geteuid() == 0 else []
         configuration = str(self.folder / "rspamd.conf")
         command = [need("rspamd"), "-f", *insecure, "-c", configuration]
-        self._process = start(command, self.folder / "rspamd.out")
-        self._watch.enter_context(dies_with_us(self._process))
-        self._process.wait_listening(self.port)
-        wait_until(self._answers, "rspamd's pong")
+        return start(command, self.folder / "rspamd.out")
 
     def _answers(self) -> bool:
         try:
@@ -147,26 +135,6 @@ class RspamdServer:
                 return bool(answer.read().strip() == b"pong")
         except OSError:
             return False
-
-    def kill(self) -> None:
-        """End it at once (SIGKILL), workers too: connections are reset."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.popen.wait(5)
-            self._process = None
-            # A child may outlive its parent for some moments, and listen.
-            wait_until(self._is_gone, "the end of rspamd's children")
-        self._watch.close()
-
-    def _is_gone(self) -> bool:
-        with socket.socket() as asking:
-            return asking.connect_ex(("127.0.0.1", self.port)) != 0
-
-    def restart(self) -> None:
-        """Start it again at the same address, after ``kill`` or not."""
-        self.kill()
-        self.start()
 
 
 @contextmanager
@@ -177,7 +145,7 @@ def rspamd(folder: Path) -> Iterator[RspamdServer]:
     """
     need("rspamd")
     actions = " ".join(f"{name} = {points};" for name, points in THRESHOLDS.items())
-    server = RspamdServer(folder, free_port())
+    server = RspamdServer(folder)
     (folder / "domains").write_text(DOMAINS, "ascii")
     (folder / "rules.lua").write_text(RULES.replace("@FOLDER@", str(folder)), "utf-8")
     (folder / "rspamd.conf").write_text(

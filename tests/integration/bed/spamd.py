@@ -12,26 +12,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import tempfile
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.integration.bed.daemon import Daemon
 from tests.integration.bed.need import need
-from tests.integration.bed.process import (
-    Process,
-    dies_with_us,
-    free_port,
-    start,
-    wait_until,
-)
+from tests.integration.bed.process import free_port, start
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.integration.bed.process import Process
 
 
 USER = "debian-spamd"
@@ -51,32 +46,23 @@ score GTUBE 1000
 OPTIONS = ("-4", "-i", "127.0.0.1", "-L", "-x", "--min-children=1", "--max-children=2")
 
 
-@dataclass(slots=True)
-class SpamdServer:
+class SpamdServer(Daemon):
     """A running spamd."""
 
-    folder: Path
-    """Its log."""
-    place: Path
-    """What it reads."""
-    port: int
-    _process: Process | None = None
-    _watch: ExitStack = field(default_factory=ExitStack)
-
-    @property
-    def address(self) -> str:
-        """Where it is asked, ``HOST:PORT``; the same after ``restart``."""
-        return f"127.0.0.1:{self.port}"
+    def __init__(self, folder: Path, place: Path) -> None:
+        """Its log lies in ``folder``, what it reads in ``place``."""
+        super().__init__(free_port())
+        self.folder = folder
+        self.place = place
 
     def log_text(self) -> str:
         """Return spamd's log."""
         path = self.folder / "spamd.out"
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
+    def _run(self) -> Process:
         user = ["-u", USER] if os.geteuid() == 0 else []
-        self._process = start(
+        return start(
             [
                 need("spamd"),
                 *OPTIONS,
@@ -87,9 +73,6 @@ class SpamdServer:
             ],
             self.folder / "spamd.out",
         )
-        self._watch.enter_context(dies_with_us(self._process))
-        self._process.wait_listening(self.port)
-        wait_until(self._answers, "spamd's PONG")
 
     def _answers(self) -> bool:
         try:
@@ -98,31 +81,6 @@ class SpamdServer:
                 return b"PONG" in asked.recv(100)
         except OSError:
             return False
-
-    def freeze(self) -> None:
-        """Stop it where it is: it takes connections and answers nothing."""
-        assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGSTOP)
-
-    def kill(self) -> None:
-        """End it at once (SIGKILL), children too: connections are reset."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.popen.wait(5)
-            self._process = None
-            # A child may outlive its parent for some moments, and listen.
-            wait_until(self._is_gone, "the end of spamd's children")
-        self._watch.close()
-
-    def _is_gone(self) -> bool:
-        with socket.socket() as asking:
-            return asking.connect_ex(("127.0.0.1", self.port)) != 0
-
-    def restart(self) -> None:
-        """Start it again at the same address, after ``kill`` or not."""
-        self.kill()
-        self.start()
 
 
 @contextmanager
@@ -133,7 +91,7 @@ def spamd(folder: Path, rules: str = "") -> Iterator[SpamdServer]:
     """
     need("spamd")
     with tempfile.TemporaryDirectory(prefix="smtpguard-spamd-") as name:
-        server = SpamdServer(folder, Path(name), free_port())
+        server = SpamdServer(folder, Path(name))
         _furnish(server.place, rules)
         try:
             server.start()
