@@ -6,12 +6,15 @@ import base64
 import binascii
 import quopri
 import time
+import tracemalloc
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from smtpguard.mime.octets import Span
 from smtpguard.mime.otherreadings import (
     MAX_BOUNDARIES,
+    MAX_OCTETS,
     any_encoding,
     distinct,
     has_delimiter,
@@ -191,3 +194,30 @@ def test_time_grows_with_the_content_alone(unit: bytes) -> None:
 
     small, large = seconds(8000), seconds(64_000)
     assert large < max(small, 0.002) * 24
+
+
+@pytest.mark.parametrize(
+    ("read", "unit"),
+    [
+        (other_quoted_printable, b"=zz"),
+        (other_quoted_printable, b"="),
+        (other_quoted_printable, b"=z xy \n"),
+        (other_base64, b"AA="),
+        (other_base64, b"A!A\n"),
+        (any_encoding, b"AA=\n"),
+        (any_encoding, b"!AAAA\n"),
+    ],
+)
+def test_noise_takes_a_few_times_its_length(
+    read: Callable[[bytes], Iterator[bytes]], unit: bytes
+) -> None:
+    """A list of all pieces of it would take forty times as much."""
+    noise = (unit * MAX_OCTETS)[:MAX_OCTETS]
+    tracemalloc.start()
+    try:
+        for _ in read(noise):
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * MAX_OCTETS

@@ -96,6 +96,22 @@ def test_quoted_printable_is_decoded_across_chunks(shift: int) -> None:
     )
 
 
+@pytest.mark.parametrize("length", range(6))
+@pytest.mark.parametrize("end", [b"", b"C", b"C3", b"xyz"])
+def test_equals_signs_are_read_in_pairs_wherever_a_chunk_ends(
+    length: int, end: bytes
+) -> None:
+    """The book knows none of it; binascii takes two for one."""
+    wanted = b"=" * (length // 2)
+    if length % 2:
+        wanted += {b"": b"", b"C": b"=C", b"C3": b"\xc3", b"xyz": b"=xyz"}[end]
+    else:
+        wanted += end
+    for before in (0, *range(CHUNK_OCTETS - 6, CHUNK_OCTETS + 1)):
+        text = b"x" * before + b"=" * length + end
+        assert decoded("quoted-printable", text) == b"x" * before + wanted
+
+
 def test_no_chunk_is_much_larger_than_the_others() -> None:
     text = b"x" * (3 * CHUNK_OCTETS)
     for encoding in ("7bit", "base64", "quoted-printable"):

@@ -110,7 +110,10 @@ def embedded_files(text: bytes, limit: int) -> Iterator[Embedded | None]:
 
 def decode_uu(lines: bytes) -> bytes:
     """Return uuencoded lines decoded; lines that are none are skipped."""
-    return b"".join(_uu_line(found[0]) for found in _LINE.finditer(lines))
+    decoded = bytearray()  # a list of lines would take many times their length
+    for found in _LINE.finditer(lines):
+        decoded += _uu_line(found[0])
+    return bytes(decoded)
 
 
 def decode_binhex(text: bytes, limit: int) -> tuple[str, bytes]:

@@ -11,13 +11,14 @@ import binascii
 import re
 from typing import TYPE_CHECKING
 
+from smtpguard.mime.octets import Span
 from smtpguard.model.content import CHUNK_OCTETS
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from smtpguard.mime.octets import Octets, Span
+    from smtpguard.mime.octets import Octets
 
 
 IDENTITY = frozenset({"7bit", "8bit", "binary"})
@@ -59,9 +60,7 @@ def content(encoding: str, buffer: Octets, span: Span) -> bytes:
 
 def decode_base64(octets: bytes) -> bytes:
     """Return ``octets`` decoded, whatever they are."""
-    kept = octets.translate(None, FOREIGN)
-    decoded, rest = _decode_quads(kept)
-    return decoded + decode_rest(rest)
+    return content("base64", octets, Span(0, len(octets)))
 
 
 def _chunks(buffer: Octets, span: Span) -> Iterator[bytes]:
@@ -111,9 +110,9 @@ def _decode_quoted_printable_chunks(buffer: Octets, span: Span) -> Iterator[byte
         text = rest + chunk
         cut = _safe_cut(text)
         rest = text[cut:]
-        yield decode_quoted_printable(text[:cut])
+        yield _decode_quoted_printable_lines(text[:cut])
     if rest:
-        yield decode_quoted_printable(rest)
+        yield _decode_quoted_printable_lines(rest)
 
 
 def _safe_cut(text: bytes) -> int:
@@ -121,13 +120,20 @@ def _safe_cut(text: bytes) -> int:
     cut = text.rfind(b"\n") + 1
     if cut:
         return cut
-    # One line longer than a chunk: an escape is at most three octets.
+    # One line longer than a chunk: an escape is at most three octets, and of a run of
+    # "=" each two are one octet.
     cut = text.rfind(b"=", max(0, len(text) - 3))
-    return len(text) if cut <= 0 else cut
+    run = cut + 1 - len(text[: cut + 1].rstrip(b"="))
+    return len(text) if cut <= 0 or run % 2 == 0 else cut
 
 
-def decode_quoted_printable(text: bytes) -> bytes:
-    """Return ``text`` decoded, whatever it is."""
+def decode_quoted_printable(octets: bytes) -> bytes:
+    """Return ``octets`` decoded, whatever they are."""
+    return content("quoted-printable", octets, Span(0, len(octets)))
+
+
+def _decode_quoted_printable_lines(text: bytes) -> bytes:
+    """Decode lines, or a piece of one; their number bounds what is made of them."""
     # RFC 2045 6.7 (3): blanks at the end of a line were added on the way.
     if any(end in text for end in _BLANK_ENDS):  # a hundred times as quick
         text = _TRAILING_BLANKS.sub(b"", text)
