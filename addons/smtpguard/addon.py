@@ -322,7 +322,7 @@ class SmtpGuard:
                 self._watch_faults(error)
                 for problem in error.problems:
                     logger.error("%s", problem)  # noqa: TRY400 - the problem says it
-                logger.error(  # noqa: TRY400
+                logger.error(  # noqa: TRY400 - the text says it
                     "rules not loaded: %s", self._still_active()
                 )
                 return
@@ -346,7 +346,7 @@ class SmtpGuard:
             await self._reload()
         except Exception as error:  # noqa: BLE001 - the watch must go on
             trace = describe(error, self._log_addresses())
-            logger.error("rules not reloaded: %s", trace)  # noqa: TRY400
+            logger.error("rules not reloaded: %s", trace)  # noqa: TRY400 - the text says it
 
     def _tidy(self) -> None:
         """Have the quarantine tidied, now and then."""

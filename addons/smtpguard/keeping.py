@@ -98,7 +98,7 @@ class FolderKeeper:
                 kept.append(put(self._store, record, chunks).id)
                 _PENDING[kept[-1]] = self
         except (QuarantineError, OSError) as error:
-            logger.error("tx=%s: %s", envelope.id, error)  # noqa: TRY400
+            logger.error("tx=%s: %s", envelope.id, error)  # noqa: TRY400 - the text says it
             self.drop(kept)
             return _put_off(said, error)
         return replace(said, report={**said.report, KEPT: kept})
@@ -140,7 +140,7 @@ class FolderKeeper:
             else:
                 refuse_part(self._store, item)
         except QuarantineError as error:
-            logger.error("tx=%s: %s", record.id, error)  # noqa: TRY400
+            logger.error("tx=%s: %s", record.id, error)  # noqa: TRY400 - the text says it
 
     def tidy(self) -> None:
         """Delete what is too old, or too much (``Keeper``)."""
@@ -148,7 +148,7 @@ class FolderKeeper:
             for item in purge(self._store, self.settings, self._clock()):
                 logger.info("quarantine: %s is purged", item)
         except QuarantineError as error:
-            logger.error("quarantine: %s", error)  # noqa: TRY400
+            logger.error("quarantine: %s", error)  # noqa: TRY400 - the text says it
 
     def drop(self, kept: Sequence[str]) -> None:
         """Delete what was kept of a message that its client has still (``Keeper``)."""
@@ -157,7 +157,7 @@ class FolderKeeper:
             try:
                 refuse_part(self._store, item)
             except QuarantineError as error:
-                logger.error("quarantine: %s", error)  # noqa: TRY400
+                logger.error("quarantine: %s", error)  # noqa: TRY400 - the text says it
 
 
 _PENDING: dict[str, FolderKeeper] = {}

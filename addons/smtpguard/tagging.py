@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 FIELD = "X-SmtpGuard-Spam"
 _MAX_LINE = 998
-_MAX_VIRUS = 60
 
 
 def tagged(said: Examined) -> tuple[list[Edit], list[Edit]]:

@@ -138,7 +138,7 @@ class FolderBlocker:
         except BlockError as error:
             logger.error("block: %s", error)  # noqa: TRY400 - the text says it
         except OSError as error:
-            logger.error("block: %s", os_text(error))  # noqa: TRY400
+            logger.error("block: %s", os_text(error))  # noqa: TRY400 - the text says it
         finally:
             self._room.release()
 

@@ -59,7 +59,7 @@ def line(record: TransactionRecord, addresses: Addresses) -> str:
         if isinstance(value, list):
             value = ",".join(value)  # noqa: PLW2901 - the same, as it is shown
         elif isinstance(value, float):
-            value = f"{value:.3f}"  # noqa: PLW2901
+            value = f"{value:.3f}"  # noqa: PLW2901 - likewise
         written = _quoted(value) if name in _SENTENCES else _bare(str(value))
         words.append(f"{name}={written}" if written else "")
     return " ".join(filter(None, words))

@@ -167,7 +167,7 @@ class Sentinel:
         except Exception as error:  # noqa: BLE001 - refused, never relayed
             addresses = self._guard.options.log_addresses if self._guard else "none"
             trace = describe(error, addresses)
-            logger.error("SMTP client refused: %s", trace)  # noqa: TRY400
+            logger.error("SMTP client refused: %s", trace)  # noqa: TRY400 - the text says it
         del found.layers[1:]
         return entry.Refusal(found, replies.UPSTREAM_UNREACHABLE)
 

@@ -148,5 +148,5 @@ class SessionFlow:
             return part(*given, **named)
         except Exception as error:  # noqa: BLE001
             trace = describe(error, self._addresses)
-            logger.error("flow not complete: %s", trace)  # noqa: TRY400
+            logger.error("flow not complete: %s", trace)  # noqa: TRY400 - the text says it
             return None

@@ -114,7 +114,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - of any field
 # -- reading -------------------------------------------------------------------------
 
 
-def _object(value: Any, readers: Mapping[str, _Read]) -> dict[str, Any]:  # noqa: ANN401
+def _object(value: Any, readers: Mapping[str, _Read]) -> dict[str, Any]:  # noqa: ANN401 - likewise
     """Return the fields of an object that has just these keys."""
     if odd := _of(dict)(value).keys() ^ readers.keys():
         raise ValueError(f"{min(odd)!a} is missing or unknown")
@@ -136,14 +136,14 @@ def _or_null(read: _Read) -> _Read:
 
 
 def _each(read: _Read) -> _Read:
-    def read_all(value: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    def read_all(value: Any) -> tuple[Any, ...]:  # noqa: ANN401 - likewise
         return tuple(read(one) for one in _of(list)(value))
 
     return read_all
 
 
 def _of(kind: type) -> _Read:
-    def read(value: Any) -> Any:  # noqa: ANN401
+    def read(value: Any) -> Any:  # noqa: ANN401 - likewise
         if type(value) is not kind:  # true is an int to Python, and none to us
             raise ValueError(f"not of type {kind.__name__}")
         return value
@@ -151,19 +151,19 @@ def _of(kind: type) -> _Read:
     return read
 
 
-def _text(value: Any) -> str:  # noqa: ANN401
+def _text(value: Any) -> str:  # noqa: ANN401 - likewise
     """Return a text that can be encoded: half a surrogate pair is written out."""
     text: str = _of(str)(value)
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _count(value: Any) -> int:  # noqa: ANN401
+def _count(value: Any) -> int:  # noqa: ANN401 - likewise
     if not 0 <= _of(int)(value) < 2**63:
         raise ValueError("out of range")
     return int(value)
 
 
-def _time(value: Any) -> datetime:  # noqa: ANN401
+def _time(value: Any) -> datetime:  # noqa: ANN401 - likewise
     found = datetime.fromisoformat(_of(str)(value))
     if found.tzinfo is None:
         raise ValueError("a time without a zone")
@@ -173,7 +173,7 @@ def _time(value: Any) -> datetime:  # noqa: ANN401
         raise ValueError(str(error)) from None
 
 
-def _path(value: Any) -> Path:  # noqa: ANN401
+def _path(value: Any) -> Path:  # noqa: ANN401 - likewise
     written = str(_of(str)(value))
     is_null = written.startswith(_NULL)
     if is_null:
@@ -185,7 +185,7 @@ def _path(value: Any) -> Path:  # noqa: ANN401
     return Path(None, found.parameters) if is_null else found
 
 
-def _forward_path(value: Any) -> Path:  # noqa: ANN401
+def _forward_path(value: Any) -> Path:  # noqa: ANN401 - likewise
     path = _path(value)
     if path.mailbox is None:
         raise ValueError("no recipient")
@@ -193,7 +193,7 @@ def _forward_path(value: Any) -> Path:  # noqa: ANN401
 
 
 def _matching(holds: Callable[[str], object], what: str) -> _Read:
-    def read(value: Any) -> str:  # noqa: ANN401
+    def read(value: Any) -> str:  # noqa: ANN401 - likewise
         text = _text(value)
         if not holds(text):
             raise ValueError(f"not {what}")
