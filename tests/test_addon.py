@@ -477,6 +477,8 @@ def live(
             mitm.configure(guard, smtpguard_rules=str(rules))
             guard.running()
             await scene()
+            # A command that has done its work may not have ended yet.
+            await until(lambda: not guard._settling)
             guard.done()
 
         asyncio.run(played())

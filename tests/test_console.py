@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import TYPE_CHECKING
+
+import pytest
 
 from smtpguard import console
 from smtpguard.console import log_command
@@ -10,8 +13,6 @@ from smtpguard.console import log_command
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def run(*words: str) -> None:
@@ -53,3 +54,29 @@ def test_the_folder_of_the_gateway_is_no_place_of_modules(
     run("quarantine", "list", "--help")
     assert "somebody else" not in caplog.text
     assert "usage: " in caplog.text
+
+
+def test_a_command_ends_with_whoever_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of the gateway its tasks are cancelled."""
+    child = tmp_path / "child"
+    (tmp_path / "smtpguard.py").write_text(
+        "import os, pathlib, time\n"
+        f"pathlib.Path({str(child)!r}).write_text(f'{{os.getpid()}} ')\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setattr(console, "_FOLDER", str(tmp_path))
+
+    async def scene() -> None:
+        task = asyncio.create_task(log_command("release"))
+        async with asyncio.timeout(20):
+            while not (child.exists() and child.read_text().endswith(" ")):
+                await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scene())
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(child.read_text()), 0)

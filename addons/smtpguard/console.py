@@ -35,10 +35,16 @@ async def log_command(*words: str) -> None:
     )
     assert process.stdout is not None
     told, size = bytearray(), 0
-    while chunk := await process.stdout.read(_CHUNK):
-        size += len(chunk)
-        told += chunk[: MAX_TOLD - len(told)]
-    level = logging.ERROR if await process.wait() else logging.INFO
+    try:
+        while chunk := await process.stdout.read(_CHUNK):
+            size += len(chunk)
+            told += chunk[: MAX_TOLD - len(told)]
+        status = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    level = logging.ERROR if status else logging.INFO
     for line in told.decode("utf-8", "backslashreplace").splitlines():
         logger.log(level, "%s: %s", words[0], visible(line))
     if size > MAX_TOLD:

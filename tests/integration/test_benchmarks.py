@@ -208,7 +208,7 @@ def test_a_quick_run_measures_direct_and_passthrough(
     built: generator.Generator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = tmp_path / "report.json"
-    arguments = ["--quick", "--rounds", "1", "--cases", "single", "--check"]
+    arguments = ["speed", "--quick", "--rounds", "1", "--cases", "single"]
     status = run.main([*arguments, "--ways", "direct,tcp,tls", "--json", str(report)])
     assert status == 0
     found = json.loads(report.read_text("utf-8"))
