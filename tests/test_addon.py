@@ -1,6 +1,6 @@
 """The addon: options and rules in, hooks answered, one life after the other."""
 
-# ruff: noqa: ASYNC110, ASYNC240 - conditions are polled, files are a few lines
+# ruff: noqa: ASYNC240 - files are a few lines
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ from smtpguard.quarantine.store import Store
 from tests import judging
 from tests.proxy.peers import make_authority
 from tests.quarantine.making import kept
+from tests.waiting import until
 
 
 RULES = """\
@@ -92,13 +93,6 @@ def policies(guard: SmtpGuard) -> list[str]:
 
 def on_duty() -> bool:
     return Sentinel.get()._guard is not None
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, not for a time."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 # -- options and rules -----------------------------------------------------------------

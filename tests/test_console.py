@@ -9,6 +9,7 @@ import pytest
 
 from smtpguard import console
 from smtpguard.console import log_command
+from tests.waiting import until
 
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ def test_a_command_ends_with_whoever_waits_for_it(
 
     async def scene() -> None:
         task = asyncio.create_task(log_command("release"))
-        async with asyncio.timeout(20):
-            while not (child.exists() and child.read_text().endswith(" ")):
-                await asyncio.sleep(0.01)
+        await until(lambda: child.exists() and child.read_text().endswith(" "))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

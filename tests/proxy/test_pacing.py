@@ -1,7 +1,5 @@
 """Transports: real sockets on loopback, and what has no socket at all."""
 
-# ruff: noqa: ASYNC110 - conditions of foreign objects are polled
-
 from __future__ import annotations
 
 import asyncio
@@ -25,6 +23,7 @@ from smtpguard.proxy.pacing import (
     local_address,
 )
 from smtpguard.proxy.services import Drain
+from tests.waiting import until
 
 
 class Handler:
@@ -80,13 +79,6 @@ def drained(client: Client) -> list[object]:
     Transports(client).drain(Drain(client))
     seen: list[object] = handler.seen
     return seen
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, not for a time."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def run(scene: Callable[[], Any]) -> Any:

@@ -29,6 +29,7 @@ from tests.scanners.fakescanner import (
     will_not_end,
 )
 from tests.scanners.subjects import subject
+from tests.waiting import until
 
 
 if TYPE_CHECKING:
@@ -69,12 +70,6 @@ def run(test: Callable[[], Coroutine[object, object, None]]) -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(checked(), debug=True)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - breakers are plain values
-            await asyncio.sleep(0.005)
 
 
 async def failure(asked: Station, of: object = FILE) -> ScanError:

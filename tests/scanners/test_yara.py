@@ -23,6 +23,7 @@ from smtpguard.model.verdict import Verdict, VerdictKind
 from smtpguard.scanners.yara import PROCESSES, Yara
 from tests.integration.bed.process import tree
 from tests.scanners.subjects import EICAR, subject, unreadable
+from tests.waiting import until
 
 
 if TYPE_CHECKING:
@@ -218,8 +219,7 @@ def test_a_process_that_dies_in_mid_scan_has_no_verdict(tmp_path: Path) -> None:
         scanner = yara(tmp_path)
         before = children()
         scan = asyncio.create_task(scanner.scan(LARGE))
-        while not children() - before:  # noqa: ASYNC110 - the kernel tells nobody
-            await asyncio.sleep(0.01)
+        await until(lambda: bool(children() - before))
         (pid,) = children() - before
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(ScannerDiedError):
