@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from smtpguard import alarms
 from tests.integration.bed.need import unavailable
 
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +53,13 @@ def pytest_runtest_makereport(
         reason = call.excinfo.value if call.excinfo else "skipped"
         report.longrepr = f"SMTPGUARD_REQUIRE_REAL=1 forbids to skip: {reason}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def no_alarms() -> Iterator[None]:
+    """Alarms are counted by the process, and a test is to see its own."""
+    yield
+    alarms.forget()
 
 
 @pytest.fixture(scope="session")

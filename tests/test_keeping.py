@@ -10,19 +10,23 @@ from typing import Any
 import pytest
 
 from smtpguard.dialogue import TransactionRecord
-from smtpguard.keeping import KEPT, FolderKeeper, settle
+from smtpguard.keeping import COPIES, KEPT, FolderKeeper, settle
 from smtpguard.model.content import MemorySpool
+from smtpguard.model.decision import SideActions
 from smtpguard.model.disposition import Disposition, HeldContent, Outcome
 from smtpguard.policy.quarantinereader import QuarantineSettings
-from smtpguard.quarantine.record import Record, State
+from smtpguard.quarantine.parts import unsent_copies
+from smtpguard.quarantine.record import Kind, Record, State
 from smtpguard.quarantine.store import Store
 from smtpguard.wire import replies
 from tests.judging import NOON, make_envelope, make_session
+from tests.quarantine.making import boxes
 
 
 MAIL = b"Subject: =?utf-8?q?=C3=BC?=\r\nFrom: A <a@out.test>\r\n\r\nHello\r\n"
 MESSAGE = Disposition(Outcome.QUARANTINED, replies.OK, rule="headers:1")
 FILE = HeldContent("1.2", ("a.bin",), "x/y", lambda: iter([b"ab", b"c"]))
+COPY = Disposition(Outcome.RELAYED, side=SideActions(bcc=(*boxes("c@own.test"),)))
 PART = Disposition(Outcome.MODIFIED, held=(FILE,), rule="filenames:1")
 
 
@@ -132,3 +136,123 @@ def test_what_was_kept_for_nobody_is_dropped(keeper: FolderKeeper) -> None:
     kept = keep(keeper, MESSAGE)
     keeper.drop(kept.report[KEPT])
     assert items(keeper) == []
+
+
+# -- copies ----------------------------------------------------------------------------
+
+
+class Sender:
+    """Remembers which copies it was to send."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def send_copy(self, _: Store, item: str) -> None:
+        self.sent.append(item)
+
+
+@pytest.fixture
+def copying(tmp_path: Path) -> Any:
+    settings = QuarantineSettings(str(tmp_path / "held"))
+    made = FolderKeeper(settings, lambda: NOON, Sender())  # type: ignore[arg-type]
+    yield made
+    made.stop()
+
+
+def test_a_copy_is_of_what_goes_on(copying: FolderKeeper) -> None:
+    edited = MemorySpool()
+    edited.write(b"X-A: 1\r\n" + MAIL)
+    kept = keep(copying, replace(COPY, outcome=Outcome.MODIFIED, content=edited))
+    [record] = items(copying)
+    assert kept.report == {COPIES: [record.id]}
+    assert (record.kind, record.state) == (Kind.COPY, State.PENDING)
+    octets = Store(Path(copying.settings.folder)).octets(record.id).read_bytes()
+    assert octets == b"X-A: 1\r\n" + MAIL
+    assert record.part is not None
+    assert record.part.message_sha256 == hashlib.sha256(MAIL).hexdigest()
+
+
+def test_a_copy_is_for_others_and_from_nobody(copying: FolderKeeper) -> None:
+    keep(copying, COPY)
+    [record] = items(copying)
+    assert [str(one.mailbox) for one in record.recipients] == ["c@own.test"]
+    assert record.reverse_path.mailbox is None
+    assert str(record.asked.mailbox) == "a@out.test"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "doubt", "state", "is_sent"),
+    [
+        (Outcome.RELAYED, "", State.HELD, True),
+        (Outcome.RELAYED, "client gone after the upstream's 250", State.HELD, True),
+        (Outcome.DEFERRED, "upstream silent after the dot", State.IN_DOUBT, False),
+        (Outcome.DEFERRED, "", None, False),
+        (Outcome.REJECTED, "", None, False),
+    ],
+)
+def test_a_copy_goes_when_the_upstream_has_taken_the_message(
+    copying: FolderKeeper,
+    outcome: Outcome,
+    doubt: str,
+    state: State | None,
+    is_sent: bool,
+) -> None:
+    kept = keep(copying, COPY)
+    settle(ended(kept, outcome, doubt))
+    assert [one.state for one in items(copying)] == ([state] if state else [])
+    assert copying.own_mail.sent == (kept.report[COPIES] if is_sent else [])  # type: ignore[union-attr]
+
+
+def test_parts_and_copies_of_one_message_are_kept_together(
+    copying: FolderKeeper,
+) -> None:
+    both = replace(PART, side=COPY.side)
+    kept = keep(copying, both)
+    found = {one.kind: one.id for one in items(copying)}
+    assert kept.report == {KEPT: [found[Kind.PART]], COPIES: [found[Kind.COPY]]}
+    settle(ended(kept, Outcome.MODIFIED))
+    assert {one.kind: one.state for one in items(copying)} == {
+        Kind.PART: State.KEPT,
+        Kind.COPY: State.HELD,
+    }
+
+
+def test_a_message_whose_copy_cannot_be_kept_is_put_off(
+    tmp_path: Path, copying: FolderKeeper
+) -> None:
+    (tmp_path / "held").write_text("no folder")
+    put_off = keep(copying, COPY)
+    assert (put_off.outcome, put_off.reply) == (
+        Outcome.DEFERRED,
+        replies.STORAGE_FAILED,
+    )
+
+
+def test_a_copy_in_doubt_goes_when_the_message_comes_again(
+    copying: FolderKeeper,
+) -> None:
+    """What goes on holds an id of ours, so the octets differ."""
+    first, second = MemorySpool(), MemorySpool()
+    first.write(b"X-SmtpGuard-Id: 1\r\n" + MAIL)
+    second.write(b"X-SmtpGuard-Id: 2\r\n" + MAIL)
+    settle(ended(keep(copying, replace(COPY, content=first)), Outcome.DEFERRED, "x"))
+    kept = keep(copying, replace(COPY, content=second))
+    assert len(items(copying)) == 2
+    settle(ended(kept, Outcome.RELAYED))
+    [record] = items(copying)
+    assert [record.id] == kept.report[COPIES]
+
+
+def test_copies_that_an_earlier_process_has_not_sent_are_sent(
+    copying: FolderKeeper,
+) -> None:
+    kept = keep(copying, COPY)
+    settle(ended(kept, Outcome.RELAYED))
+    keep(copying, replace(MESSAGE, rule="headers:2"))
+    copying.stop()
+    sender = Sender()
+    again = FolderKeeper(copying.settings, lambda: NOON, sender)  # type: ignore[arg-type]
+    again.start()
+    assert sender.sent == kept.report[COPIES]
+    assert unsent_copies(Store(Path(copying.settings.folder))) == sender.sent
+    again.stop()

@@ -355,6 +355,21 @@ def test_digest_tells_each_recipient(
     assert b"Subject: Messages that are held for you: 2\r\n" in message
 
 
+def test_a_digest_is_from_whom_the_rules_say(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept(store)
+    with Server() as server:
+        more = f"delivery: {{host: 127.0.0.1, port: {server.port}, tls: none}}\n"
+        words = ["quarantine", "digest", "--rules", str(rules(store, more))]
+        assert main(words) == 2
+        assert "--from, or delivery.from" in capsys.readouterr().err
+        rules(store, more.replace("none}", "none, from: guard@y.test}"))
+        assert main(words) == 0
+    (message,) = server.messages
+    assert message.startswith(b"From: <guard@y.test>\r\n")
+
+
 # -- usage -----------------------------------------------------------------------------
 
 
@@ -402,7 +417,7 @@ def test_rules_that_are_wrong_are_a_finding(
         ["release", "x", "--via", "host:port"],
         ["release", "x", "--via", "host:0"],
         ["export", "x"],
-        ["digest"],
+        ["digest", "--from", "nobody"],
     ],
     ids=" ".join,
 )

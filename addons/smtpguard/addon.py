@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import gc
 import signal
 from collections.abc import Sequence  # noqa: TC003 - of a command
 from datetime import datetime
@@ -20,11 +18,12 @@ from typing import TYPE_CHECKING
 
 from mitmproxy import command, ctx, exceptions
 
-from smtpguard import contentview, options
+from smtpguard import alarms, contentview, options
 from smtpguard.console import log_command
 from smtpguard.errors import RulesError
+from smtpguard.heap import settle_memory
 from smtpguard.judges import Judges
-from smtpguard.keeping import KEPT, settle
+from smtpguard.keeping import kept_of, settle
 from smtpguard.loading import CertificatesError, check_certificates, load_for_clients
 from smtpguard.proxy.maillog import describe
 from smtpguard.proxy.sentinel import Guard, Sentinel
@@ -46,13 +45,6 @@ if TYPE_CHECKING:
 
 logger = getLogger(__name__)
 
-MAPPED_OCTETS = 4 * 1024 * 1024
-"""Pieces of memory from here on go back to the system as soon as they are free."""
-KEPT_OCTETS = 16 * 1024 * 1024
-"""Free memory in a row that is kept for the next message, by the event loop and by each
-judge: asking for it anew is a tenth of what a message of 1 MiB costs."""
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
 WATCH_SECONDS = 1.0
 HEALTH = {"closed": "is asked", "trial": "is asked again", "open": "is not asked"}
 """What the states of a breaker mean to an administrator."""
@@ -147,9 +139,12 @@ class SmtpGuard:
         if ctx.master.should_exit.is_set():
             return self._stop()
         self._off_duty()
-        if self._pipeline is not None and self._pipeline.scanners is not None:
+        if self._pipeline is not None:
             # Of whoever comes on duty next there are others.
-            self._pipeline.scanners.keep(frozenset())
+            if self._pipeline.scanners is not None:
+                self._pipeline.scanners.keep(frozenset())
+            if self._pipeline.notifier is not None:
+                self._pipeline.notifier.retire()
         return None
 
     async def _stop(self) -> None:
@@ -170,8 +165,11 @@ class SmtpGuard:
             asked = self._judge_at_once, self._transaction_ended
             guard = Guard(self, self._options, self._pipeline, *asked)
             Sentinel.get().on_duty(guard)
+            notifier = self._pipeline.notifier
+            alarms.listen(notifier.alarm if notifier is not None else None)
 
     def _off_duty(self) -> None:
+        alarms.listen(None)
         Sentinel.get().off_duty(self)
         self._judges.stop()
 
@@ -203,12 +201,15 @@ class SmtpGuard:
         return True
 
     def _transaction_ended(self, record: TransactionRecord) -> None:
-        """Have what was kept of a message settled beside the loop. Never raises.
+        """Have what was kept of a message settled beside the loop, and those told who
+        are to be told. Never raises.
 
         Also when another instance is on duty by now.
         """
-        if record.report.get(KEPT):
+        if kept_of(record.report):
             self._beside(settle, record)
+        if self._pipeline is not None and self._pipeline.notifier is not None:
+            self._pipeline.notifier.notify(record)
 
     def _beside[*A](self, work: Callable[[*A], None], *about: *A) -> None:
         """Have something done beside the loop that nobody waits for."""
@@ -235,13 +236,14 @@ class SmtpGuard:
 
     @command.command("smtpguard.health")  # type: ignore[untyped-decorator]
     def health(self) -> Sequence[str]:
-        """Tell how the scanners are that were asked, a line each."""
+        """Tell how the scanners are that were asked, and how many alarms there were."""
         scanners = self._pipeline.scanners if self._pipeline is not None else None
         lines = []
         for name, address, state, reason in scanners.health() if scanners else ():
             words = [name, address or "here", HEALTH[state], reason]
             lines.append(" ".join(word for word in words if word))
-        return lines
+        told = alarms.counts().items()
+        return [*lines, *(f"alarms of {kind}: {count}" for kind, count in told)]
 
     @command.command("smtpguard.unblock")  # type: ignore[untyped-decorator]
     def unblock(self, address: str) -> None:
@@ -292,6 +294,8 @@ class SmtpGuard:
         self._watch.watch(pipeline.rules.files)
         for warning in pipeline.rules.warnings:
             logger.warning("%s", warning)
+            if warning.slug == "list-shrank":
+                alarms.raise_alarm("lists", str(warning))
         names = ", ".join(policy.name for policy in pipeline.rules.policies[:10])
         digest = pipeline.rules.digest[:12]
         logger.info("rules loaded, digest %s, policies: %s", digest, names)
@@ -325,6 +329,7 @@ class SmtpGuard:
                 logger.error(  # noqa: TRY400 - the text says it
                     "rules not loaded: %s", self._still_active()
                 )
+                alarms.raise_alarm("rules", f"{new.rules} is not loaded")
                 return
             self._options = new
             self._on_duty()
@@ -371,20 +376,3 @@ def undecided(data: SmtpMessageData, error: Exception, addresses: Addresses) -> 
     """Log why a message has no verdict; escaped, since it may stand in the error."""
     trace = describe(error, addresses)
     logger.error("tx=%s is undecided: %s", data.transaction.id, trace)
-
-
-def settle_memory() -> None:
-    """Take what is there at the start out of the garbage collector's sight, and have
-    large messages leave little behind.
-
-    Modules, rules and addons live as long as the process; to look through their half a
-    million objects again and again was 5 % of the time of a busy gateway. glibc would
-    keep pieces of up to 32 MiB for the next time, among others that live on: up to
-    70 MiB were never given back.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, MAPPED_OCTETS)
-        libc.mallopt(_M_TRIM_THRESHOLD, KEPT_OCTETS)
-    gc.collect()
-    gc.freeze()

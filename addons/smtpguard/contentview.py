@@ -337,6 +337,10 @@ def _transaction(facts: Mapping[str, Any]) -> list[str]:
     lines += _spam(facts.get("spam"))
     kept = _list(facts, "quarantine")
     lines += _rows((f"  kept   {item}" for item in kept), len(kept))
+    side = facts.get("side")
+    for name, values in side.items() if isinstance(side, dict) else ():
+        told = values if isinstance(values, list) else []
+        lines += _rows((f"  {name} {value}" for value in told), len(told))
     findings = _list(facts, "findings")
     lines += _rows((f"  finding {each}" for each in findings), len(findings))
     parts = _list(facts, "parts")

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 from smtpguard.editing import is_structural, settled
 from smtpguard.locking.container import is_container
 from smtpguard.looking import doubts
-from smtpguard.model.decision import Action, Decision, TraceStep, most_severe
+from smtpguard.model.decision import (
+    NO_SIDE,
+    Action,
+    Decision,
+    SideActions,
+    TraceStep,
+    all_sides,
+    most_severe,
+)
 from smtpguard.policy.facts import FieldFacts, PartFacts
 
 
@@ -50,6 +58,12 @@ class Examined:
         """Return what is said to the message as such."""
         fields = (decision for _, decision in self.fields)
         return [*self.doubts, *self.whole, *fields, _NOTHING]
+
+    def side(self) -> SideActions:
+        """Return what all that was said has done beside what counts."""
+        said = (*self.about_all(), *self.parts.values())
+        own = self.policy.handling.side
+        return all_sides((own, *(one.side for one in said)))
 
     def goes_on(self) -> bool:
         """Whether the message goes to its recipients, with or without edits.
@@ -118,7 +132,8 @@ def _let_go(said: Decision) -> Decision:
     reason = f"{said.reason}; it was released from the quarantine"
     step = TraceStep("released", matched=True, reason=reason)
     trace = (*said.trace, step)
-    return replace(said, action=Action.ALLOW, reason=reason, trace=trace)
+    # What was done beside it is done, too.
+    return replace(said, action=Action.ALLOW, reason=reason, trace=trace, side=NO_SIDE)
 
 
 def examined(

@@ -104,8 +104,9 @@ class Inspected:
         return "  ".join(words)
 
     def _edits(self) -> Iterator[str]:
-        """Yield what was taken out of the message, and what was locked in it."""
+        """Yield what was taken out of the message, added to it, and locked in it."""
         said = self.disposition
+        yield from (f"{name} added" for name, _ in said.side.add_header)
         yield from (f"{visible(name)} removed" for name in said.removed)
         for part in said.report.get("parts", ()):
             if part["action"] in _DONE:

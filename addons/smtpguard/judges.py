@@ -12,13 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from smtpguard.alarms import raise_alarm
 from smtpguard.errors import QuarantineError
-from smtpguard.keeping import KEPT
+from smtpguard.keeping import kept_of
 from smtpguard.looking import TakesLong
 from smtpguard.mime import is_quick
 from smtpguard.model.addresses import network_of
 from smtpguard.model.disposition import Outcome
+from smtpguard.model.verdict import VerdictKind
 from smtpguard.pipeline import TransactionJudge
+from smtpguard.policy.verdicts import told
 from smtpguard.proxy.turns import Turns
 from smtpguard.scanning import questions
 
@@ -47,6 +50,9 @@ they are read. One holds some MiB at most."""
 JUDGES = 2
 """Messages judged beside the loop at the same time. More would share one interpreter
 lock and hold that many messages in memory."""
+
+
+_UNANSWERED = frozenset({VerdictKind.FAILED, VerdictKind.UNAVAILABLE})
 
 
 class Judges:
@@ -89,7 +95,7 @@ class Judges:
                 said = await self._judge(data)
         else:
             said = await self._judge(data)
-        kept = said.report.get(KEPT) if said is not None else None
+        kept = kept_of(said.report) if said is not None else []
         if kept and data.transaction.ended and isinstance(judge, TransactionJudge):
             # The client has gone without a word of ours, and sends it again.
             assert judge.pipeline.keeper is not None
@@ -105,6 +111,7 @@ class Judges:
             return said
         # No turn is held while others work: a scanner may take its time.
         verdicts = await said.verdicts()
+        _alarm(verdicts)
         async with self._turns.turn(network):
             return await self.beside(said.dispose, verdicts)
 
@@ -174,7 +181,8 @@ def _judge(data: SmtpMessageData) -> Disposition | _Asked | None:
 
 def _is_kept(said: Disposition) -> bool:
     """Whether something of a message is to be kept first."""
-    return said.outcome is Outcome.QUARANTINED or bool(said.held)
+    has_copies = bool(said.side.bcc)
+    return said.outcome is Outcome.QUARANTINED or bool(said.held) or has_copies
 
 
 def _kept(
@@ -188,6 +196,14 @@ def _kept(
     if keeper is None:
         raise QuarantineError("nobody keeps what the rules put into quarantine")
     return keeper.keep(data.session, data.envelope, data.content, said)
+
+
+def _alarm(verdicts: Verdicts) -> None:
+    """Raise an alarm where no scanner of a question has answered it."""
+    for asked in verdicts.values():
+        if asked and all(one.kind in _UNANSWERED for one in asked):
+            raise_alarm("scanners", ", ".join(map(told, asked)))
+            return
 
 
 def _is_quick(content: Spool) -> bool:

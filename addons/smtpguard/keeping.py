@@ -10,20 +10,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from logging import getLogger
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, cast
 
+from smtpguard.alarms import raise_alarm
 from smtpguard.errors import QuarantineError
 from smtpguard.mime import parse
 from smtpguard.model.disposition import Outcome
+from smtpguard.model.mailbox import Path
 from smtpguard.quarantine.parts import (
     accept_part,
     doubt_abandoned,
     doubt_part,
     keep_part,
     refuse_part,
+    unsent_copies,
 )
-from smtpguard.quarantine.record import HeldPart, record_of
+from smtpguard.quarantine.record import HeldPart, HeldRecipient, Kind, record_of
 from smtpguard.quarantine.released import Released
 from smtpguard.quarantine.store import Store
 from smtpguard.quarantine.upkeep import purge
@@ -31,7 +34,7 @@ from smtpguard.wire import replies
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from smtpguard.dialogue.record import TransactionRecord
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from smtpguard.model.envelope import Envelope
     from smtpguard.model.mailbox import Mailbox
     from smtpguard.model.session import SessionFacts
+    from smtpguard.ownmail import OwnMail
     from smtpguard.policy.quarantinereader import QuarantineSettings
     from smtpguard.quarantine.record import Record
 
@@ -49,6 +53,8 @@ logger = getLogger(__name__)
 
 KEPT = "quarantine"
 """Key of a report: the ids of what is kept."""
+COPIES = "copies"
+"""Likewise, of copies that are to be sent."""
 MAX_TOLD = 200
 """Characters of a subject or an author in a record."""
 _WENT_ON = frozenset({Outcome.RELAYED, Outcome.MODIFIED})
@@ -58,21 +64,36 @@ class FolderKeeper:
     """Keeps in one folder (``pipeline.Keeper``); for any thread."""
 
     def __init__(
-        self, settings: QuarantineSettings, clock: Callable[[], datetime]
+        self,
+        settings: QuarantineSettings,
+        clock: Callable[[], datetime],
+        own_mail: OwnMail | None = None,
     ) -> None:
-        """Prepare; nothing is made before something is kept."""
+        """Prepare; nothing is made before something is kept. ``own_mail`` sends
+        copies."""
         self.settings = settings
+        self.own_mail = own_mail
         self._clock = clock
-        self._store = Store(Path(settings.folder), settings.max_size)
+        self._store = Store(FilePath(settings.folder), settings.max_size)
         self._released = Released(self._store.folder)
 
     def start(self) -> None:
-        """Put in doubt what an earlier process has left unsettled; log it."""
+        """Put in doubt what an earlier process has left unsettled; log it.
+
+        Copies that it has not sent are sent.
+        """
         try:
             for item in doubt_abandoned(self._store):
                 logger.warning("quarantine: %s is in doubt", item)
+            if self.own_mail is not None:
+                for item in unsent_copies(self._store):
+                    self.own_mail.send_copy(self._store, item)
         except QuarantineError as error:
             logger.error("quarantine: %s", error)  # noqa: TRY400 - the text says it
+
+    def is_for(self, settings: QuarantineSettings, own_mail: OwnMail | None) -> bool:
+        """Whether it keeps what such rules say, as they say it."""
+        return settings == self.settings and own_mail is self.own_mail
 
     def stop(self) -> None:
         """Keep nothing more."""
@@ -90,18 +111,21 @@ class FolderKeeper:
         said: Disposition,
     ) -> Disposition:
         """Keep what is to be kept (``Keeper``)."""
-        kept: list[str] = []
+        kept: dict[str, list[str]] = {KEPT: [], COPIES: []}
         try:
             items = self._items(session, envelope, content, said)
-            for record, chunks, is_part in items:
-                put = keep_part if is_part else Store.keep
-                kept.append(put(self._store, record, chunks).id)
-                _PENDING[kept[-1]] = self
+            for record, chunks in items:
+                put = Store.keep if record.part is None else keep_part
+                item = put(self._store, record, chunks).id
+                kept[COPIES if record.kind is Kind.COPY else KEPT].append(item)
+                _PENDING[item] = self
         except (QuarantineError, OSError) as error:
+            raise_alarm("quarantine", str(error))
             logger.error("tx=%s: %s", envelope.id, error)  # noqa: TRY400 - the text says it
-            self.drop(kept)
+            self.drop(kept_of(kept))
             return _put_off(said, error)
-        return replace(said, report={**said.report, KEPT: kept})
+        found = {name: items for name, items in kept.items() if items}
+        return replace(said, report={**said.report, **found})
 
     def _items(
         self,
@@ -109,8 +133,8 @@ class FolderKeeper:
         envelope: Envelope,
         content: Spool,
         said: Disposition,
-    ) -> Iterator[tuple[Record, Iterator[bytes], bool]]:
-        """Yield what is to be kept: record, octets, and whether it is a part."""
+    ) -> Iterator[tuple[Record, Iterator[bytes]]]:
+        """Yield what is to be kept: record and octets."""
         message = parse(cast("Octets", content.view()))
         subject, author = _field(message, "subject"), _field(message, "from")
         if said.outcome is Outcome.QUARANTINED:
@@ -119,8 +143,9 @@ class FolderKeeper:
                 subject=subject,
                 header_from=author,
             )
-            yield record, content.chunks(), False
-        digest = hashlib.sha256(content.view()).hexdigest() if said.held else ""
+            yield record, content.chunks()
+            return
+        digest = hashlib.sha256(content.view()).hexdigest()
         for part in said.held:
             record = record_of(
                 *(session, envelope, _about(said, part.path), self._clock()),
@@ -128,13 +153,26 @@ class FolderKeeper:
                 header_from=author,
                 part=HeldPart(part.path, part.names, part.type, digest),
             )
-            yield record, part.chunks(), True
+            yield record, part.chunks()
+        if said.side.bcc:
+            record = record_of(
+                *(session, envelope, said, self._clock()),
+                subject=subject,
+                header_from=author,
+                part=HeldPart("", (), "message/rfc822", digest),
+            )
+            # From nobody: no bounce tells the sender who has copies.
+            to = tuple(HeldRecipient(Path(one), Path(one)) for one in said.side.bcc)
+            record = replace(record, reverse_path=Path(None), recipients=to)
+            yield record, (said.content or content).chunks()
 
     def settle(self, item: str, record: TransactionRecord) -> None:
         """Note how the transaction ended of whose message a part is kept."""
         try:
             if record.outcome in _WENT_ON:
-                accept_part(self._store, item)
+                kind = accept_part(self._store, item).kind
+                if kind is Kind.COPY and self.own_mail is not None:
+                    self.own_mail.send_copy(self._store, item)
             elif record.in_doubt:
                 doubt_part(self._store, item)
             else:
@@ -165,9 +203,14 @@ _PENDING: dict[str, FolderKeeper] = {}
 none, and another instance of the addon may be on duty."""
 
 
+def kept_of(report: Mapping[str, Any]) -> list[str]:
+    """Return the ids of all that is kept of a message, by its report."""
+    return [item for key in (KEPT, COPIES) for item in report.get(key) or ()]
+
+
 def settle(record: TransactionRecord) -> None:
     """Note how a transaction ended of which something is kept; it may take a while."""
-    for item in record.report.get(KEPT, ()):
+    for item in kept_of(record.report):
         keeper = _PENDING.pop(item, None)
         if keeper is not None and record.outcome is not Outcome.QUARANTINED:
             keeper.settle(item, record)

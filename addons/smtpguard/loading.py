@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from smtpguard.model.blocker import Blocker
-    from smtpguard.pipeline import Keeper
+    from smtpguard.model.keeper import Keeper
+    from smtpguard.ownmail import OwnMail
     from smtpguard.policy import Ruleset
     from smtpguard.scanning import Scanners
 
@@ -111,15 +112,34 @@ def load_for_clients(
     from smtpguard.nameservice import ask_texts  # noqa: PLC0415
 
     asks = partial(ask_texts, pipeline.rules.dns)
+    own_mail = _own_mail(pipeline.rules, previous)
     return replace(
         pipeline,
         ask=asks,
-        keeper=_keeper(pipeline.rules, previous),
+        keeper=_keeper(pipeline.rules, previous, own_mail),
         blocker=_blocker(pipeline.rules, previous),
+        notifier=own_mail,
     )
 
 
-def _keeper(rules: Ruleset, previous: Pipeline | None) -> Keeper | None:
+def _own_mail(rules: Ruleset, previous: Pipeline | None) -> OwnMail | None:
+    """Return who sends mail of ours as these rules say; None if they name no server."""
+    if rules.delivery is None:
+        return None
+    # Here, since who sends nothing does without the libraries.
+    from smtpguard.ownmail import OwnMail  # noqa: PLC0415
+
+    known = previous.notifier if previous else None
+    if isinstance(known, OwnMail):
+        if (known.delivery, known.alarmed) == (rules.delivery, rules.alarm):
+            return known
+        known.retire()
+    return OwnMail(rules.delivery, local_time, rules.alarm)
+
+
+def _keeper(
+    rules: Ruleset, previous: Pipeline | None, own_mail: OwnMail | None
+) -> Keeper | None:
     """Return who keeps what these rules put into quarantine; None if they name none."""
     settings = rules.quarantine
     if settings is None:
@@ -128,9 +148,9 @@ def _keeper(rules: Ruleset, previous: Pipeline | None) -> Keeper | None:
     from smtpguard.keeping import FolderKeeper  # noqa: PLC0415
 
     known = previous.keeper if previous else None
-    if isinstance(known, FolderKeeper) and known.settings == settings:
+    if isinstance(known, FolderKeeper) and known.is_for(settings, own_mail):
         return known
-    keeper = FolderKeeper(settings, local_time)
+    keeper = FolderKeeper(settings, local_time, own_mail)
     keeper.start()
     return keeper
 

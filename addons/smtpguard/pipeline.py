@@ -50,9 +50,10 @@ from smtpguard.wire import replies
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from datetime import datetime
 
+    from smtpguard.dialogue import TransactionRecord
     from smtpguard.dkim import Ask
     from smtpguard.examining import Examined
     from smtpguard.looking import Inspector
@@ -60,7 +61,8 @@ if TYPE_CHECKING:
     from smtpguard.model.blocker import Blocker
     from smtpguard.model.content import Spool
     from smtpguard.model.envelope import Envelope
-    from smtpguard.model.mailbox import Mailbox, Path
+    from smtpguard.model.keeper import Keeper
+    from smtpguard.model.mailbox import Path
     from smtpguard.model.scan import Questions, Verdicts
     from smtpguard.model.session import SessionFacts
     from smtpguard.model.settings import Settings, TrustedClient
@@ -73,36 +75,23 @@ PASSED = frozenset({Outcome.RELAYED, Outcome.MODIFIED})
 """The outcomes in which the message goes on to its recipients."""
 
 
-class Keeper(Protocol):
-    """Who keeps messages and parts (contract 8)."""
+class Notifier(Protocol):
+    """Who tells people of what happens (contract 5, ``notify``; contract 7)."""
 
-    def was_released(self, sha256: str, mailbox: Mailbox) -> bool:
-        """Whether a message of that digest was released to a recipient of late."""
+    def notify(self, record: TransactionRecord) -> None:
+        """Tell those of a transaction that has ended whom its report names."""
         ...
 
-    def keep(
-        self,
-        session: SessionFacts,
-        envelope: Envelope,
-        content: Spool,
-        said: Disposition,
-    ) -> Disposition:
-        """Keep what ``said`` says; it is on the disk when this returns.
-
-        Returns what is to become of the message then: put off where it cannot be kept.
-        """
+    def alarm(self, text: str) -> None:
+        """Tell of an alarm."""
         ...
 
-    def drop(self, kept: Sequence[str]) -> None:
-        """Delete what was kept of a message that its client has still."""
-        ...
-
-    def tidy(self) -> None:
-        """Delete what is too old, or too much."""
+    def retire(self) -> None:
+        """Send what waits without waiting for more: another one is there now."""
         ...
 
     def stop(self) -> None:
-        """Keep nothing more."""
+        """Send what waits, for a few seconds at most."""
         ...
 
 
@@ -133,6 +122,8 @@ class Pipeline:
     """Who asks scanners; None: nobody can, which the rules have an action for."""
     blocker: Blocker | None = None
     """Who remembers blocked clients; None: nobody, as in a replay."""
+    notifier: Notifier | None = None
+    """Who tells people of what happens; None: nobody, as in a replay."""
 
     def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
         """Say whether this peer must tell us the real client's address."""
@@ -166,7 +157,8 @@ class Pipeline:
 
     def stop(self) -> None:
         """Look into nothing and ask nobody any more."""
-        for one in (self.inspector, self.scanners, self.keeper, self.blocker):
+        asked = (self.inspector, self.scanners, self.notifier)
+        for one in (*asked, self.keeper, self.blocker):
             if one is not None:
                 one.stop()
 
@@ -305,6 +297,9 @@ class TransactionJudge:
             outcome, reply = Outcome.DEFERRED, replies.UNDECIDED
         is_edited = outcome is Outcome.MODIFIED
         removed = (field.name for field in said.removed() if is_edited)
+        side = said.side()
+        if outcome not in PASSED:
+            side = replace(side, add_header=(), bcc=())
         disposition = Disposition(
             outcome,
             reply,
@@ -313,9 +308,10 @@ class TransactionJudge:
             worst.action,
             worst.reason,
             tuple(trace(said.steps(worst), said.parts, worst)),
-            report(said),
+            report(said, side),
             tuple(dict.fromkeys(removed)),
             held if is_edited else (),
+            side,
         )
         return Judged(said, edits, disposition)
 
@@ -347,7 +343,12 @@ class TransactionJudge:
             return (), (), worst
         fields = [remove_field(message, field) for field in said.removed()]
         rewritten, asked = rewritten_fields(message, said.facts.envelope)
-        changed, added = tagged(said)
+        changed, fields_added = tagged(said)
+        fields_added += said.side().add_header
+        added = [
+            prepend_field(message, name.encode("ascii"), value.encode("ascii"))
+            for name, value in fields_added
+        ]
         fields += [*rewritten, *changed]
         pipeline, handling = self.pipeline, self.policy.handling
         ours = forged_fields(message) if handling.own_fields else []
@@ -358,7 +359,8 @@ class TransactionJudge:
         locker = Locker(pipeline.clock(), pipeline.random, pipeline.spool)
         editor = Editor(message, handling, identifier, locker)
         spans = [*(edit.span for edit in fields), *(field.span for field in ours)]
-        edits_signed = is_covered(message, spans)
+        names = (name for name, _ in fields_added)
+        edits_signed = is_covered(message, spans, names)
         refused = editor.refusal(said.parts, said.looks, edits_fields=edits_signed)
         if refused is not None:
             return (), (), refused

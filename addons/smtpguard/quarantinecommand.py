@@ -74,7 +74,11 @@ def add_command(commands: _Actions) -> None:
     )
     told = _action(actions, "digest", "mail each recipient what is held", _digest)
     told.add_argument(
-        "--from", dest="sender", metavar="ADDRESS", required=True, type=address
+        "--from",
+        dest="sender",
+        metavar="ADDRESS",
+        type=address,
+        help="not as delivery says",
     )
     told.add_argument("--since", metavar="WHEN", type=when, help="as in list")
 
@@ -224,7 +228,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
     def one(item: str) -> int:
         record = store.read(item)
-        ending = "eml" if record.kind is Kind.MESSAGE else "part"
+        ending = "part" if record.kind is Kind.PART else "eml"
         path = folder / f"{item}.{ending}"
         octets = b"".join(whole(store, record).chunks())
         if not appear(path, octets, os.link, mode=0o600):
@@ -238,14 +242,15 @@ def _digest(arguments: argparse.Namespace) -> int:
     place = _Place(arguments)
     if place.delivery is None:
         raise SmtpGuardError("a digest needs delivery in the rules")
+    sender = arguments.sender or place.delivery.sender
+    if sender is None:
+        raise SmtpGuardError("a digest needs --from, or delivery.from in the rules")
     with Index(place.store) as index:
         status = max([_FINE, *map(_complain, index.refresh())])
         rows = index.rows(Query(State.HELD, Kind.MESSAGE, since=arguments.since))
     held = held_for(place.store.read(row.id) for row in rows)
     for recipient, records in held.items():
-        result = send_digest(
-            place.delivery, recipient, records, arguments.sender, _now()
-        )
+        result = send_digest(place.delivery, recipient, records, sender, _now())
         status = max(status, _tell(arguments, "digest", str(recipient), result))
     return status
 

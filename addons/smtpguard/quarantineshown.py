@@ -41,7 +41,7 @@ def row_line(row: Row) -> str:
     """Return a row of ``list``."""
     first, *others = row.recipients or ("nobody",)
     more = f" and {len(others)} more" if others else ""
-    what = row.subject if row.kind is Kind.MESSAGE else ", ".join(row.names)
+    what = ", ".join(row.names) if row.kind is Kind.PART else row.subject
     when = row.kept_at.strftime("%Y-%m-%d %H:%M:%S")
     return (
         f"{row.id}  {when}  {row.kind}  {row.state}  {row.size}  "
@@ -67,7 +67,8 @@ def described(store: Store, record: Record) -> Iterable[str]:
     yield f"why: {record.policy}, {record.rule}, {record.action}: {record.reason}"
     yield f"findings: {', '.join(record.findings) or 'none'}"
     yield f"octets: {record.size}, sha256 {record.sha256}"
-    if part is not None:
+    if record.kind is Kind.PART:
+        assert part is not None
         yield f"part: {part.path}, {part.type}, {', '.join(part.names) or 'no name'}"
     yield f"client: [{client.address}]:{client.port}, {client.helo}"
     yield f"upstream: {upstream.host}:{upstream.port}, {upstream.tls}"
@@ -82,6 +83,6 @@ def described(store: Store, record: Record) -> Iterable[str]:
     yield f"MAIL FROM:{argument(record.reverse_path)}"
     for one in record.recipients:
         line = f"RCPT TO:{argument(one.forward_path)}"
-        if part is None:
+        if record.kind is not Kind.PART:
             line += f"  {state_shown(store, record.id, one.state)}"
         yield f"{line}  {one.error}".rstrip()

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from smtpguard.mime import outline, outline_defects
-from smtpguard.model.decision import Action
+from smtpguard.model.decision import NO_SIDE, Action
 from smtpguard.model.disposition import Outcome
 from smtpguard.model.verdict import VerdictKind
 from smtpguard.policy.spam import CLEAN
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from smtpguard.looking import Look
     from smtpguard.mime import Edit
     from smtpguard.model.contents import Entry
-    from smtpguard.model.decision import Decision, TraceStep
+    from smtpguard.model.decision import Decision, SideActions, TraceStep
     from smtpguard.model.reply import Reply
     from smtpguard.model.verdict import Verdict
 
@@ -81,8 +81,9 @@ def trace(
     yield from islice(of_parts, MAX_TRACE - len(steps))
 
 
-def report(said: Examined) -> dict[str, Any]:
-    """Return ``ambiguous`` to ``spam`` of contract 10."""
+def report(said: Examined, side: SideActions = NO_SIDE) -> dict[str, Any]:
+    """Return ``ambiguous`` to ``spam`` of contract 10, and ``side`` where something is
+    done beside."""
     message, decisions, looks = said.message, said.parts, said.looks
     measured = {path: (look.size, look.sha256) for path, look in looks.items()}
     left = MAX_ENTRIES
@@ -107,7 +108,18 @@ def report(said: Examined) -> dict[str, Any]:
         "parts": parts,
         "findings": list(findings),
         "spam": _spam(said),
+        **({"side": _side(side)} if side else {}),
     }
+
+
+def _side(side: SideActions) -> dict[str, list[str]]:
+    """Return side actions by name, those that there are."""
+    told = {
+        "add_header": [f"{name}: {value}" for name, value in side.add_header],
+        "bcc": [str(mailbox) for mailbox in side.bcc],
+        "notify": [str(mailbox) for mailbox in side.notify],
+    }
+    return {name: values for name, values in told.items() if values}
 
 
 def _found(said: Examined) -> Iterator[str]:

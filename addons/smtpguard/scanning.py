@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from smtpguard.editing import around
-from smtpguard.model.decision import Action, Decision, most_severe
+from smtpguard.model.decision import Action, Decision, all_sides, most_severe
 from smtpguard.model.scan import Question, Subject, Told
 from smtpguard.model.verdict import Verdict, VerdictKind
 from smtpguard.policy.verdicts import on_spam, on_virus
@@ -159,9 +159,10 @@ def _passed_over(said: Decision, table: Antivirus, *, is_covered: bool) -> Decis
 def _joined(said: Decision, found: Decision) -> Decision:
     """Return what counts for a part after rules and scanners; scanned it passes."""
     trace = (*said.trace, *found.trace)
+    side = all_sides((said.side, found.side))
     if said.action is Action.SCAN:
-        return replace(found, trace=trace)
-    return replace(most_severe((said, found)), trace=trace)
+        return replace(found, trace=trace, side=side)
+    return replace(most_severe((said, found)), trace=trace, side=side)
 
 
 def _bodies(message: Message) -> Iterator[str]:

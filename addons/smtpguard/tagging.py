@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smtpguard.mime import Edit, Span, prepend_field, remove_field
+from smtpguard.mime import Edit, Span, remove_field
 from smtpguard.model.verdict import VerdictKind
 from smtpguard.scanning import RAW, SPAM
 
@@ -23,10 +23,10 @@ FIELD = "X-SmtpGuard-Spam"
 _MAX_LINE = 998
 
 
-def tagged(said: Examined) -> tuple[list[Edit], list[Edit]]:
+def tagged(said: Examined) -> tuple[list[Edit], list[tuple[str, str]]]:
     """Plan the tag of a message that is to have one.
 
-    Returns what changes fields that are there, and what adds some.
+    Returns what changes fields that are there, and names and values of those to add.
     """
     spam, decision = said.policy.spam, said.tag()
     if spam is None or decision is None:
@@ -34,7 +34,7 @@ def tagged(said: Examined) -> tuple[list[Edit], list[Edit]]:
     message, category = said.message, _category(said)
     forged = [one for one in message.fields if one.is_named(FIELD)]
     edits = [remove_field(message, one) for one in forged]
-    added = [prepend_field(message, FIELD.encode(), _value(said).encode())]
+    added = [(FIELD, _value(said))]
     is_signed = any(one.is_named("dkim-signature") for one in message.fields)
     keeps_dkim = is_signed and said.policy.handling.on_dkim == "deny"
     if spam.in_subject and not keeps_dkim:
@@ -42,7 +42,7 @@ def tagged(said: Examined) -> tuple[list[Edit], list[Edit]]:
         subjects = [one for one in message.fields if one.is_named("subject")]
         edits += [_prefixed(one, prefix.encode("ascii")) for one in subjects]
         if not subjects:
-            added.append(prepend_field(message, b"Subject", prefix.encode("ascii")))
+            added.append(("Subject", prefix))
     return edits, added
 
 

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from smtpguard.mime import Message, Span
 
 
-def is_covered(message: Message, spans: Iterable[Span]) -> bool:
+def is_covered(
+    message: Message, spans: Iterable[Span], added: Iterable[str] = ()
+) -> bool:
     """Say whether one of these spans lies in a header field that is signed, or that is
-    a signature.
+    a signature, or one of the names of ``added`` fields is signed.
 
     A field is signed if a DKIM-Signature lists its name (``h=``); one whose list
     cannot be read is taken to list all.
@@ -28,6 +30,7 @@ def is_covered(message: Message, spans: Iterable[Span]) -> bool:
         for field in message.fields
         if any(field.span.start <= start < field.span.end for start in starts)
     }
+    changed |= {name.lower() for name in added}
     if not changed:
         return False
     signed = {FIELD}

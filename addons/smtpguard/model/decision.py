@@ -70,6 +70,25 @@ class TraceStep(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class SideActions:
+    """What is done beside an action; that of several rules is all done."""
+
+    add_header: tuple[tuple[str, str], ...] = ()
+    """Names and values of header fields to be added, printable ASCII."""
+    bcc: tuple[Mailbox, ...] = ()
+    """Who gets a copy of what goes on."""
+    notify: tuple[Mailbox, ...] = ()
+    """Who is told what became of the message."""
+
+    def __bool__(self) -> bool:
+        """Whether anything is to be done."""
+        return bool(self.add_header or self.bcc or self.notify)
+
+
+NO_SIDE = SideActions()
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The action that was chosen, by which rule, and why."""
 
@@ -96,8 +115,22 @@ class Decision:
     """Of a part: whether some rule has it scanned, whatever else is done to it."""
     virus: str = ""
     """What the scanner found, or how its scan ended; "" where none was asked."""
+    side: SideActions = NO_SIDE
+    """Of the rule that decided, and of those that it was more severe than."""
 
 
 def most_severe(decisions: Iterable[Decision]) -> Decision:
     """Return the decision that counts where several must agree, the first of equals."""
     return min(decisions, key=lambda decision: decision.action.severity)
+
+
+def all_sides(sides: Iterable[SideActions]) -> SideActions:
+    """Return all that is to be done beside several decisions, each thing once."""
+    found = [one for one in sides if one]
+    if len(found) < 2:
+        return found[0] if found else NO_SIDE
+    return SideActions(
+        tuple(dict.fromkeys(field for one in found for field in one.add_header)),
+        tuple(dict.fromkeys(mailbox for one in found for mailbox in one.bcc)),
+        tuple(dict.fromkeys(mailbox for one in found for mailbox in one.notify)),
+    )

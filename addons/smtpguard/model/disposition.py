@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from smtpguard.model.decision import NO_SIDE
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from smtpguard.model.content import Content
-    from smtpguard.model.decision import Action, TraceStep
+    from smtpguard.model.decision import Action, SideActions, TraceStep
     from smtpguard.model.reply import Reply
 
 
@@ -61,3 +63,5 @@ class Disposition:
     held: tuple[HeldContent, ...] = ()
     """Parts to be kept before the message goes on; the whole message is kept for
     ``quarantined``."""
+    side: SideActions = NO_SIDE
+    """What is still to be done beside it: copies and notices."""

@@ -1,4 +1,4 @@
-"""Actions: which list knows which, and which will know more (contract 5)."""
+"""Actions: which list knows which (contract 5)."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ PARTS = (
 )
 """What becomes of parts."""
 _FIELDS = tuple(one for one in PARTS if one not in (Action.LOCK, Action.SCAN))
-_PARTS_LATER = ("add_header", "bcc", "notify")
 _CONNECTION = ("source", "helo", "authenticated", "tls")
 MESSAGE_CONDITIONS = (*_CONNECTION, "from", "to", "header_from", "size", "time")
 """Conditions on what is known of a whole message."""
 
-ALL_ACTIONS = (*(str(action) for action in Action), "add_header", "bcc", "notify")
-"""Every word that the design calls an action."""
+SIDE_ACTIONS = ("add_header", "bcc", "notify")
+"""Words that stand beside an action and do not compete with it."""
 
 REPLYING = frozenset({Action.DENY, Action.TEMPFAIL})
 """Actions that answer, and may have a ``reply:``."""
@@ -60,10 +59,13 @@ class ListSpec:
     """One sentence for editors."""
     subjects: Subjects
     actions: tuple[Action, ...]
-    later: tuple[str, ...]
-    """Actions that the design allows here and this build has not."""
     conditions: tuple[str, ...]
     required: bool = False
+
+    @property
+    def is_on_messages(self) -> bool:
+        """Whether its rules are asked when the message is there."""
+        return self.conditions == MESSAGE_CONDITIONS
 
     @property
     def unknown_actions(self) -> tuple[str, ...]:
@@ -78,7 +80,6 @@ LISTS = (
         "Rules on the name in HELO and EHLO.",
         "helo",
         (Action.ALLOW, Action.DENY, Action.TEMPFAIL, Action.DROP, Action.BLOCK),
-        (),
         (*_CONNECTION, "time"),
     ),
     ListSpec(
@@ -86,7 +87,6 @@ LISTS = (
         "Rules on the reverse-path (MAIL FROM).",
         "address",
         _ADDRESSES,
-        (),
         (*_CONNECTION, "from", "size", "time"),
     ),
     ListSpec(
@@ -94,7 +94,6 @@ LISTS = (
         "Rules on each forward-path (RCPT TO).",
         "address",
         _ADDRESSES,
-        (),
         (*_CONNECTION, "from", "to", "size", "time"),
         required=True,
     ),
@@ -103,7 +102,6 @@ LISTS = (
         "Rules on each header field of the message.",
         "field",
         _FIELDS,
-        _PARTS_LATER,
         MESSAGE_CONDITIONS,
     ),
     ListSpec(
@@ -111,7 +109,6 @@ LISTS = (
         "Rules on the content type of each part.",
         "type",
         PARTS,
-        _PARTS_LATER,
         MESSAGE_CONDITIONS,
     ),
     ListSpec(
@@ -119,7 +116,6 @@ LISTS = (
         "Rules on the file name of each part.",
         "name",
         PARTS,
-        _PARTS_LATER,
         MESSAGE_CONDITIONS,
     ),
 )

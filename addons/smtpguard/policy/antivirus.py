@@ -62,10 +62,14 @@ class Antivirus:
         )
 
     @property
-    def actions(self) -> frozenset[Action]:
+    def all_endings(self) -> list[Ending]:
         """All that a scan can lead to."""
-        kinds = (*SAFE, VerdictKind.UNAVAILABLE)
-        return frozenset(self.ending(kind).action for kind in kinds)
+        return [self.ending(kind) for kind in (*SAFE, VerdictKind.UNAVAILABLE)]
+
+    @property
+    def actions(self) -> frozenset[Action]:
+        """The actions of these."""
+        return frozenset(one.action for one in self.all_endings)
 
     @property
     def worst(self) -> Action:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from smtpguard.policy.kinds import TEXT, Context, Kind, choice, duration, integer
+from smtpguard.policy.kinds import (
+    MAILBOX,
+    TEXT,
+    Context,
+    Kind,
+    choice,
+    duration,
+    integer,
+)
 from smtpguard.policy.kinds import scalar as read_scalar
 from smtpguard.policy.networks import parse_host
 from smtpguard.policy.problems import shown
@@ -15,6 +23,7 @@ from smtpguard.wire.domain import normalise_domain
 
 
 if TYPE_CHECKING:
+    from smtpguard.model.mailbox import Mailbox
     from smtpguard.policy.yamlsource import Node
 
 
@@ -40,6 +49,8 @@ class DeliverySettings:
     password_file: str = ""
     timeout: float = 60.0
     """Seconds for each command; the answer to a message is awaited longer."""
+    sender: Mailbox | None = None
+    """From whom the mail is that smtpguard itself writes."""
 
 
 def _read_host(node: Node, context: Context) -> str | None:
@@ -71,8 +82,9 @@ _TLS = Key(
 _CA = Key("ca", TEXT, "PEM file of who may have issued the server's certificate.")
 _USER = Key("user", TEXT, "Name for AUTH.")
 _PASSWORD_FILE = Key("password_file", TEXT, "File whose first line is the password.")
+_FROM = Key("from", MAILBOX, "From whom notices, alarms and digests are.")
 _TIMEOUT = Key("timeout", duration(1, 600), "For each command; 60s by default.")
-_SHAPE = Shape((_HOST, _PORT, _TLS, _CA, _USER, _PASSWORD_FILE, _TIMEOUT))
+_SHAPE = Shape((_HOST, _PORT, _TLS, _CA, _USER, _PASSWORD_FILE, _TIMEOUT, _FROM))
 
 
 def _read(node: Node, context: Context) -> DeliverySettings | None:
@@ -93,6 +105,7 @@ def _read(node: Node, context: Context) -> DeliverySettings | None:
         fields.get(_USER, ""),
         beside(file, password) if password else "",
         fields.get(_TIMEOUT, default.timeout),
+        fields.get(_FROM),
     )
 
 
@@ -118,5 +131,5 @@ def _fits(fields: Fields, context: Context) -> bool:
 DELIVERY = Key(
     "delivery",
     Kind(_read, _SHAPE.schema()),
-    "The server for mail that smtpguard itself sends: what is released.",
+    "The server for mail that smtpguard itself sends: releases, copies, notices.",
 )

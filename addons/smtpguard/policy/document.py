@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from smtpguard.model.decision import Action
 from smtpguard.model.settings import TrustedClient
 from smtpguard.policy.actions import LISTS
+from smtpguard.policy.alarmreader import ALARM, read_alarm
 from smtpguard.policy.antivirus import ANTIVIRUS, read_antivirus
 from smtpguard.policy.blockreader import BLOCK, BlockSettings
 from smtpguard.policy.deliveryreader import DELIVERY, DeliverySettings
@@ -41,12 +42,16 @@ from smtpguard.policy.selector import SELECTOR
 from smtpguard.policy.sessionreader import etrn_mark
 from smtpguard.policy.settingsreader import SETTINGS, read_settings
 from smtpguard.policy.shapes import Fields, Key, Shape, later, shaped
+from smtpguard.policy.sideactions import NOTIFY
 from smtpguard.policy.sources import Sources, beside
 from smtpguard.policy.spam import SPAM, read_spam
 from smtpguard.policy.yamlsource import Node, Sequence, compose
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smtpguard.model.mailbox import Mailbox
     from smtpguard.model.settings import TrustedProtocol
 
 
@@ -82,14 +87,17 @@ RULE_LISTS: dict[str, Key[Any]] = {
     spec.name: Key(spec.name, RuleReader.of(spec).kind(), spec.doc, spec.required)
     for spec in LISTS
 }
+NOT_HERE = "key-not-allowed-here"
+_TOP_LEVEL = ("belongs to the top level", NOT_HERE)
 _LIST_FIELDS = {"helo": "helo_rules"}
 """Of ``Policy``, where they are called otherwise."""
 POLICY = Shape(
     (_NAME, _WHEN, *SETTINGS, *RULE_LISTS.values(), *HANDLING, ANTIVIRUS, SPAM),
-    later(
-        *("quarantine", "notify", "bcc", "add_header"),
-        *("auth", "record", "delivery", "scanners", "spf", "dkim", "dmarc"),
-    ),
+    {
+        **later("auth", "record", "scanners", "spf", "dkim", "dmarc"),
+        **dict.fromkeys(("quarantine", "delivery", "alarm"), _TOP_LEVEL),
+        NOTIFY.name: ("belongs to a rule, a finding or a verdict", NOT_HERE),
+    },
     nested="fresh",
 )
 
@@ -145,21 +153,21 @@ _POLICIES = Key(
     required=True,
 )
 _LATER = later(
-    *("log", "record", "notify", "alarm", "page", "metrics"),
+    *("log", "record", "page", "metrics"),
     *("spf", "dkim", "dmarc"),
 )
 ROOT = Shape(
     (
         *(_VERSION, _INCLUDE, _DOMAINS, _LISTS, _SCANNERS, _TRUSTED, DNS),
-        *(QUARANTINE, DELIVERY, BLOCK, _POLICIES),
+        *(QUARANTINE, DELIVERY, ALARM, BLOCK, _POLICIES),
     ),
     _LATER,
     nested="fresh",
 )
-_MAIN_ONLY = ("belongs into the main file", "key-not-allowed-here")
+_MAIN_ONLY = ("belongs into the main file", NOT_HERE)
 _NOT_INCLUDED = (
     *("include", "domains", "trusted_clients", "dns"),
-    *("quarantine", "delivery", "block"),
+    *("quarantine", "delivery", "block", "alarm"),
 )
 _INCLUDED_POLICIES = Key("policies", _POLICIES.kind, _POLICIES.doc)
 INCLUDED = Shape(
@@ -183,6 +191,8 @@ class Document:
     quarantine: QuarantineSettings | None
     delivery: DeliverySettings | None
     block: BlockSettings | None
+    alarm: tuple[Mailbox, ...]
+    """Who is told of alarms."""
 
 
 def read_document(name: str, context: Context, reader: ListReader) -> Document | None:
@@ -206,7 +216,8 @@ def read_document(name: str, context: Context, reader: ListReader) -> Document |
     for _, fields, key in files:
         if (node := fields.get(key)) is not None:
             policies.read(node)
-    policies.check(tuple(key for key in (QUARANTINE, BLOCK) if key not in root))
+    policies.check(root)
+    _check_alarm(root, context)
     return Document(
         context.lists.domains,
         tuple(one for one in trusted if one is not None),
@@ -215,6 +226,7 @@ def read_document(name: str, context: Context, reader: ListReader) -> Document |
         root.get(QUARANTINE),
         root.get(DELIVERY),
         root.get(BLOCK),
+        read_alarm(root.get(ALARM)),
     )
 
 
@@ -324,14 +336,13 @@ class _Policies:
                     context.error(rule.mark, text, "missing-key")
                     return
 
-    def check(self, missing: tuple[Key[Any], ...]) -> None:
-        """Note what the policies lack as a whole; ``missing`` are top-level keys that
-        the actions of that name need."""
+    def check(self, root: Fields) -> None:
+        """Note what the policies lack as a whole, or at the top level."""
         for policy in self.found:
-            for key in missing:
-                if Action(key.name) in policy.actions:
-                    text = f"policy {shown(policy.name)}: the action {key.name} needs "
-                    text += f'the top-level key "{key.name}"'
+            for what, needed in _needs(policy):
+                if not _has(root, needed):
+                    text = f"policy {shown(policy.name)}: {what} needs "
+                    text += f'the top-level key "{needed}"'
                     self._context.error(policy.mark, text, "missing-key")
         if self._last is None:
             return
@@ -339,3 +350,34 @@ class _Policies:
         if _WHEN in fields:
             text = f"policy {shown(name)} is the last and must have no when"
             self._context.error(fields.mark_of(_WHEN), text, "last-policy-has-when")
+
+
+_SENDER = "delivery.from"
+
+
+def _needs(policy: Policy) -> Iterator[tuple[str, str]]:
+    """Yield what a policy asks for, and the top-level key without which it cannot."""
+    for key in (QUARANTINE, BLOCK):
+        if Action(key.name) in policy.actions:
+            yield f"the action {key.name}", key.name
+    if policy.sides.bcc:
+        yield "bcc", DELIVERY.name
+        # A copy lies there until it is sent, and where it cannot be.
+        yield "bcc", QUARANTINE.name
+    if policy.sides.notify:
+        yield "notify", _SENDER
+
+
+def _has(root: Fields, name: str) -> bool:
+    """Whether a top-level key stands there, even with a bad value."""
+    if name != _SENDER:
+        return name in root.marks
+    settings = root.get(DELIVERY)
+    is_bad = DELIVERY in root and settings is None
+    return is_bad or (settings is not None and settings.sender is not None)
+
+
+def _check_alarm(root: Fields, context: Context) -> None:
+    if ALARM in root and not _has(root, _SENDER):
+        text = f'alarm needs the top-level key "{_SENDER}"'
+        context.error(root.mark_of(ALARM), text, "missing-key")

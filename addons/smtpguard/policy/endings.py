@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from smtpguard.model.decision import Action
+from smtpguard.model.decision import NO_SIDE, Action, SideActions
 from smtpguard.policy.actions import EDITING, REPLYING
 from smtpguard.policy.kinds import Context, Kind, choice
 from smtpguard.policy.notices import MESSAGE
 from smtpguard.policy.replies import REPLY, describe, parse_reply
 from smtpguard.policy.shapes import Fields, Key, Shape
+from smtpguard.policy.sideactions import SIDE, read_side
 from smtpguard.policy.yamlsource import Scalar
 
 
@@ -32,6 +33,8 @@ class Ending:
     """None: the default of the action."""
     message: str = ""
     """Deny message of strip and lock; "" takes the policy's."""
+    side: SideActions = NO_SIDE
+    """What is done beside it."""
 
 
 REPLY_KEY = Key("reply", REPLY, "What is answered, for deny and tempfail.")
@@ -47,7 +50,7 @@ def ending_kind(actions: tuple[Action, ...], *, of_parts: bool = False) -> Kind[
     """Return the kind of endings with one of these actions, ``of_parts`` or of whole
     messages."""
     action = action_key(actions)
-    keys = [action, REPLY_KEY]
+    keys = [action, REPLY_KEY, *SIDE]
     if of_parts:
         keys.append(MESSAGE)
     shape = Shape(tuple(keys))
@@ -68,20 +71,20 @@ def read_ending(fields: Fields, key: Key[str], context: Context) -> Ending | Non
     if word is None:
         return None
     action, text = Action(word), fields.get(REPLY_KEY)
-    message = fields.get(MESSAGE, "")
+    message, side = fields.get(MESSAGE, ""), read_side(fields)
     if MESSAGE in fields and action not in EDITING:
         words = f'"message" belongs to strip, lock and quarantine, not to {action}'
         context.error(fields.mark_of(MESSAGE), words, "key-not-allowed-here")
         return None
     if text is None:
-        return Ending(action, message=message)
+        return Ending(action, message=message, side=side)
     mark = fields.mark_of(REPLY_KEY)
     if action not in REPLYING:
         words = f"a reply belongs to deny and tempfail, not to {action}"
         context.error(mark, words, "key-not-allowed-here")
         return None
     try:
-        return Ending(action, parse_reply(text, action))
+        return Ending(action, parse_reply(text, action), side=side)
     except ValueError as error:
         context.error(mark, describe(text, error), "bad-reply")
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from smtpguard.model.decision import Action, Decision, TraceStep
+from smtpguard.model.decision import NO_SIDE, Action, Decision, TraceStep
 from smtpguard.policy.actions import REPLYING
 from smtpguard.policy.replies import UNDECIDED
 from smtpguard.policy.truth import Truth, all_of
@@ -48,6 +48,8 @@ class Ruling[S]:
             trace=self.trace,
             message=rule.message,
             name=rule.name,
+            # Where it is not known whether the rule applies, nothing is done for it.
+            side=rule.side if self.known else NO_SIDE,
         )
         if self.action not in REPLYING:
             return said

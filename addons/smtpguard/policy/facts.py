@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from smtpguard.policy.truth import Truth
 
 
+def declared_size(path: Path) -> int | None:
+    """Return the size MAIL declared (RFC 1870), None without one."""
+    parameter = path.parameter("SIZE")
+    value = parameter.value if parameter else None
+    return int(value) if value and value.isascii() and value.isdigit() else None
+
+
 @dataclass(frozen=True, slots=True)
 class PartFacts:
     """One leaf part of a message, or an attached message as a whole."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
-from smtpguard.model.decision import Action
+from smtpguard.model.decision import NO_SIDE, Action, SideActions
 from smtpguard.policy.endings import Ending, ending_kind
 from smtpguard.policy.kinds import Context, Kind, choice, scalar
 from smtpguard.policy.notices import DENY_MESSAGE, deny_text
 from smtpguard.policy.shapes import Key, Shape, shaped
+from smtpguard.policy.sideactions import ADD_HEADER, BCC, read_side
 
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Handling:
     """age public key that locked parts are encrypted for; "" encrypts nothing."""
     own_fields: bool = False
     """Whether ``X-SmtpGuard-*`` fields are added, and forged ones removed."""
+    side: SideActions = NO_SIDE
+    """What is done beside whatever else is done."""
 
 
 _ENDING_KIND = ending_kind(_ACTIONS)
@@ -107,6 +110,8 @@ HANDLING = (
     DENY_MESSAGE,
     _LOCK,
     _OWN_FIELDS,
+    ADD_HEADER,
+    BCC,
 )
 """The keys of a policy that are read here."""
 
@@ -128,4 +133,5 @@ def read_handling(fields: Fields) -> Handling:
         languages,
         lock.get(_RECIPIENT, "") if lock else "",
         fields.get(_OWN_FIELDS) == "add",
+        read_side(fields),
     )

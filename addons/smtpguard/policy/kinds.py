@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from smtpguard.policy.problems import did_you_mean, listed, shown
 from smtpguard.policy.yamlsource import Mapping, Scalar, Sequence
 from smtpguard.wire.domain import normalise_domain
+from smtpguard.wire.path import MAX_PATH, parse_mailbox
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from smtpguard.model.mailbox import Mailbox
     from smtpguard.model.scannerspec import ScannerSpec
     from smtpguard.policy.lists import Lists
     from smtpguard.policy.problems import Mark, Sink
@@ -151,6 +153,28 @@ def _read_domain(node: Node, context: Context) -> str | None:
 DOMAIN: Kind[str] = Kind(
     _read_domain, {"type": "string", "minLength": 1, "maxLength": 255}
 )
+
+
+def _read_mailbox(node: Node, context: Context) -> Mailbox | None:
+    found = scalar(node, context, "an address")
+    if found is None:
+        return None
+    try:
+        mailbox = parse_mailbox(found.text)
+    except ValueError as error:
+        context.error(found.mark, f"{shown(found.text)}: {error}", "bad-address")
+        return None
+    if mailbox.octets.isascii() and len(mailbox.octets) <= MAX_PATH - len("<>"):
+        return mailbox
+    text = f"{shown(found.text)} is not ASCII, or longer than {MAX_PATH} octets"
+    context.error(found.mark, text, "bad-address")
+    return None
+
+
+MAILBOX: Kind[Mailbox] = Kind(
+    _read_mailbox, {"type": "string", "minLength": 3, "maxLength": MAX_PATH}
+)
+"""An address that smtpguard itself writes to, or from."""
 
 
 def integer(low: int, high: int) -> Kind[int]:

@@ -85,6 +85,7 @@ def _load(
         document.quarantine,
         document.delivery,
         document.block,
+        document.alarm,
     )
     review(ruleset, lists, sink)
     return replace(ruleset, warnings=sink.problems), sink.problems

@@ -11,12 +11,19 @@ from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 
 from smtpguard.model.contents import IN_DOUBT, Fact
-from smtpguard.model.decision import Action, Decision, TraceStep, most_severe
+from smtpguard.model.decision import (
+    Action,
+    Decision,
+    SideActions,
+    TraceStep,
+    all_sides,
+    most_severe,
+)
 from smtpguard.policy.actions import EDITING, REPLYING
 from smtpguard.policy.conditions import helo_name, subject_of
 from smtpguard.policy.endings import Ending
 from smtpguard.policy.engine import evaluate
-from smtpguard.policy.facts import Facts
+from smtpguard.policy.facts import Facts, declared_size
 from smtpguard.policy.fieldpatterns import Line
 from smtpguard.policy.handling import Handling
 from smtpguard.policy.parts import FilePatterns, by_name, by_type
@@ -98,6 +105,8 @@ class Policy:
     """The ``to`` conditions of rules on content."""
     actions: frozenset[Action] = field(init=False)
     """All that something can lead to."""
+    sides: SideActions = field(init=False)
+    """All that may be done beside it."""
 
     def __post_init__(self) -> None:
         """Gather what is asked for once a recipient or a part."""
@@ -106,16 +115,19 @@ class Policy:
         looks = any(isinstance(m, FilePatterns) and m.looks for m in matches)
         object.__setattr__(self, "looks", looks)
         exceptions = self.spam.exceptions if self.spam else ()
-        tests = _recipient_tests((*self.headers, *files, *exceptions))
+        content: tuple[Rule[Any], ...] = (*self.headers, *files, *exceptions)
+        tests = _recipient_tests(content)
         object.__setattr__(self, "recipient_tests", tests)
-        addresses = (*self.mail_from, *self.rcpt_to, *exceptions)
-        asked: tuple[Rule[Any], ...] = (*self.helo_rules, *self.headers, *files)
-        asked = (*asked, *addresses)
+        addresses = (*self.mail_from, *self.rcpt_to)
+        asked: tuple[Rule[Any], ...] = (*self.helo_rules, *addresses, *content)
         actions = {one for rule in asked for one in (rule.action, rule.on_unknown)}
-        actions |= {one.action for one in self.handling.endings.values()}
+        endings = [*self.handling.endings.values()]
         for table in (self.antivirus, self.spam):
-            actions |= table.actions if table else frozenset()
+            endings += table.all_endings if table else []
+        actions |= {one.action for one in endings}
         object.__setattr__(self, "actions", frozenset(actions))
+        sides = [one.side for one in endings] + [rule.side for rule in asked]
+        object.__setattr__(self, "sides", all_sides((self.handling.side, *sides)))
 
     @property
     def asks_scanners(self) -> bool:
@@ -142,7 +154,7 @@ class Policy:
         """Judge a reverse-path: allow, deny, tempfail, rewrite, drop, block."""
         if not self.mail_from:
             return _SILENT
-        facts = Facts(session, path, size=_declared(path), now=now)
+        facts = Facts(session, path, size=declared_size(path), now=now)
         return self._address(self.mail_from, path, facts, REVERSE_PATH_DENIED)
 
     def rcpt(
@@ -153,7 +165,7 @@ class Policy:
         now: datetime | None = None,
     ) -> Decision:
         """Judge a forward-path: allow, deny, tempfail, rewrite, drop, block."""
-        size = _declared(envelope.asked)
+        size = declared_size(envelope.asked)
         facts = Facts(session, envelope.asked, path, size=size, now=now)
         subject = subject_of(path, self.domains)
         is_ours = subject is not None and subject.domain in self.domains
@@ -228,7 +240,8 @@ class Policy:
             return _SILENT
         trace = tuple(step for decision in decisions for step in decision.trace)
         scans = any(decision.scans for decision in decisions)
-        return replace(most_severe(decisions), trace=trace, scans=scans)
+        side = all_sides(one.side for one in decisions)
+        return replace(most_severe(decisions), trace=trace, scans=scans, side=side)
 
     def unscored(self, message: MessageFacts) -> Decision:
         """Judge by the exceptions of ``spam``; ``scans`` says whether the message is
@@ -262,7 +275,13 @@ class Policy:
             is_deny = ending.action is Action.DENY
             reply = MESSAGE_DENIED if is_deny else TRY_LATER
         return Decision(
-            ending.action, kind, reply, reason=why, trace=(step,), own_reply=own
+            ending.action,
+            kind,
+            reply,
+            reason=why,
+            trace=(step,),
+            own_reply=own,
+            side=ending.side,
         )
 
     def recipient_class(self, session: SessionFacts, path: Path) -> RecipientClass:
@@ -305,7 +324,8 @@ class Policy:
             rulings.append((decision, _asked_for(ruling)))
         worst, spoken = min(rulings, key=lambda one: one[0].action.severity)
         scans = any(one.action is Action.SCAN for one, _ in rulings)
-        worst = replace(worst, scans=scans) if scans else worst
+        side = all_sides(one.side for one, _ in rulings)
+        worst = replace(worst, scans=scans, side=side) if scans or side else worst
         is_loss = worst.action is Action.DISCARD and any(
             one.action is not Action.DISCARD for one, _ in rulings
         )
@@ -371,17 +391,8 @@ def _kept(discards: Decision, part: str) -> Decision:
     """Return what becomes of a message that only some recipients are not to get."""
     reason = f"{discards.rule} would discard the mail of other recipients as well"
     step = TraceStep("differing", matched=True, reason=reason, part=part)
+    action, trace = Action.TEMPFAIL, (*discards.trace, step)
+    rule = "differing"
     return Decision(
-        Action.TEMPFAIL,
-        "differing",
-        TRY_LATER,
-        reason=reason,
-        trace=(*discards.trace, step),
+        action, rule, TRY_LATER, reason=reason, trace=trace, side=discards.side
     )
-
-
-def _declared(path: Path) -> int | None:
-    """Return the size MAIL declared (RFC 1870), None without one."""
-    parameter = path.parameter("SIZE")
-    value = parameter.value if parameter else None
-    return int(value) if value and value.isascii() and value.isdigit() else None

@@ -63,6 +63,7 @@ SLUGS: dict[str, str] = {
     "empty-list": "a list holds no entry",
     "unknown-action": "no such action",
     "action-not-allowed-here": "the action has no meaning in this list",
+    "field-not-allowed": "a header field that is not the rules' to add",
     "key-not-allowed-here": "the key has no meaning with this action",
     "unknown-condition": "no such condition",
     "condition-not-allowed-here": "the condition cannot be known in this list",

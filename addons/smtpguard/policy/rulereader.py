@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from smtpguard.model.decision import Action
-from smtpguard.policy.actions import ALL_ACTIONS, EDITING, REPLYING, SKIP
+from smtpguard.policy.actions import EDITING, REPLYING, SIDE_ACTIONS, SKIP
 from smtpguard.policy.addresses import OWN, domain_pattern
 from smtpguard.policy.conditions import Condition, conditions
 from smtpguard.policy.fieldpatterns import FIELDS
@@ -30,6 +30,7 @@ from smtpguard.policy.problems import did_you_mean, listed, shown
 from smtpguard.policy.replies import REPLY, describe, parse_reply
 from smtpguard.policy.rules import Rewrite, Rule
 from smtpguard.policy.shapes import Fields, Key, Shape, later
+from smtpguard.policy.sideactions import SIDE, read_side
 from smtpguard.policy.yamlsource import Mapping, Scalar
 from smtpguard.wire.path import MAX_LOCAL_PART, MAX_PATH, parse_mailbox
 
@@ -64,15 +65,15 @@ def _action(spec: ListSpec) -> Kind[Action]:
         word = found.text
         if word in words:
             return Action(word)
-        if word in spec.later:
-            text = f"action {shown(word)} is not supported yet"
-            slug = "not-supported-yet"
-        elif word in ALL_ACTIONS:
+        if word in SIDE_ACTIONS and spec.is_on_messages:
+            text = f'{shown(word)} is a key of its own beside "action"'
+            slug = "action-not-allowed-here"
+        elif word in (*SIDE_ACTIONS, *map(str, Action)):
             text = f"action {shown(word)} has no place in {spec.name}, "
             text += f"use {listed(words)}"
             slug = "action-not-allowed-here"
         else:
-            hint = did_you_mean(word, (*words, *spec.later))
+            hint = did_you_mean(word, words)
             text = f"unknown action {shown(word)}{hint or f', use {listed(words)}'}"
             slug = "unknown-action"
         context.error(found.mark, text, slug)
@@ -171,6 +172,7 @@ class RuleReader:
         _place(keys, refused, Action.REWRITE in spec.actions, _TO, _HEADERS)
         _place(keys, refused, is_on_files, IS, INSIDE, MESSAGE)
         _place(keys, refused, spec.subjects == "type", AUTODETECT)
+        _place(keys, refused, spec.is_on_messages, *SIDE)
         shape = Shape(tuple(keys), refused, nested="same")
         return cls(spec, shape, match, action, when, unless, on_unknown)
 
@@ -229,6 +231,7 @@ class RuleReader:
             _target(fields),
             str(fields.mark),
             fields.get(MESSAGE, ""),
+            read_side(fields),
         )
 
     def _match(self, fields: Fields, context: Context) -> Any:  # noqa: ANN401 - of the list

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-from smtpguard.model.decision import Action, TraceStep
+from smtpguard.model.decision import NO_SIDE, Action, SideActions, TraceStep
 from smtpguard.model.mailbox import Mailbox
 from smtpguard.policy.addresses import Subject
 from smtpguard.policy.fieldpatterns import Line
@@ -89,6 +89,8 @@ class Rule[S]:
     """``FILE:LINE``."""
     message: str = ""
     """Deny message of strip and lock; "" takes the policy's."""
+    side: SideActions = NO_SIDE
+    """What is done beside the action."""
 
     @property
     def is_unconditional(self) -> bool:

@@ -25,6 +25,7 @@ from smtpguard.policy.truth import Truth
 
 
 if TYPE_CHECKING:
+    from smtpguard.model.mailbox import Mailbox
     from smtpguard.model.problem import Problem
     from smtpguard.model.scannerspec import ScannerSpec
     from smtpguard.model.session import SessionFacts
@@ -67,6 +68,8 @@ class Ruleset:
     """None: what is released goes to the upstream it was meant for."""
     block: BlockSettings | None = None
     """None where the rules name none: no client is blocked."""
+    alarm: tuple[Mailbox, ...] = ()
+    """Who is told when smtpguard cannot do its work."""
 
     def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
         """Return what a peer must tell of the real client; None for everybody else."""

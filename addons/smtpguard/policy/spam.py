@@ -25,6 +25,7 @@ from smtpguard.policy.problems import shown
 from smtpguard.policy.rulereader import RuleReader
 from smtpguard.policy.scannersreader import SPAM_TYPES, scanner_kind
 from smtpguard.policy.shapes import Key, Shape, shaped
+from smtpguard.policy.sideactions import SIDE
 
 
 if TYPE_CHECKING:
@@ -65,7 +66,6 @@ EXCEPTIONS = ListSpec(
     "Rules on the reverse-path of messages, asked before any engine.",
     "address",
     (*_ACTIONS, Action.SCAN),
-    (),
     MESSAGE_CONDITIONS,
 )
 
@@ -115,11 +115,15 @@ class Spam:
         )
 
     @property
-    def actions(self) -> frozenset[Action]:
+    def all_endings(self) -> list[Ending]:
         """All that a score, or none, can lead to."""
         kinds = (*_SAFE, VerdictKind.UNAVAILABLE)
-        endings = [*(one.ending for one in self.categories), *map(self.ending, kinds)]
-        return frozenset(one.action for one in endings)
+        return [*(one.ending for one in self.categories), *map(self.ending, kinds)]
+
+    @property
+    def actions(self) -> frozenset[Action]:
+        """The actions of these."""
+        return frozenset(one.action for one in self.all_endings)
 
     @property
     def worst(self) -> Action:
@@ -146,7 +150,7 @@ _TAG_TEXT = Key(
     Kind(_read_subject, {"type": "string", "minLength": 1, "maxLength": MAX_SUBJECT}),
     "What tag puts in front of the subject.",
 )
-_CATEGORY = Shape((_AT, _ACTION, REPLY_KEY, _TAG_TEXT))
+_CATEGORY = Shape((_AT, _ACTION, REPLY_KEY, _TAG_TEXT, *SIDE))
 
 
 def _category_kind(name: str) -> Kind[Category]:

@@ -124,4 +124,5 @@ def _decision(
         own_reply=own,
         message=ending.message,
         virus=(verdict.name or str(verdict.kind)) if verdict else "",
+        side=ending.side,
     )

@@ -1,4 +1,4 @@
-"""Parts that are kept while the rest of their message goes on.
+"""Parts that are kept while the rest of their message goes on, and copies of it.
 
 A part is ``pending`` before the upstream is asked to take the rest, and belongs to the
 process that asks. The answer settles it: ``kept``, or deleted since the client keeps
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from smtpguard.errors import QuarantineError
 from smtpguard.quarantine import locks
-from smtpguard.quarantine.index import Index
-from smtpguard.quarantine.record import State
+from smtpguard.quarantine.index import Index, Query
+from smtpguard.quarantine.record import Kind, State
 
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def keep_part(store: Store, record: Record, chunks: Iterable[bytes]) -> Record:
     return store.keep(replace(record, part=owned), chunks)
 
 
-def accept_part(store: Store, item: str) -> None:
+def accept_part(store: Store, item: str) -> Record:
     """Note that the upstream has taken the rest of the message: the part is kept.
 
-    Raises QuarantineError; then it stays pending, and is in doubt once this process is
-    gone.
+    Returns its record. Raises QuarantineError; then it stays pending, and is in doubt
+    once this process is gone.
     """
     record = _settle(store, item, State.KEPT)
     try:
@@ -50,6 +50,7 @@ def accept_part(store: Store, item: str) -> None:
     except QuarantineError as error:
         # The part is kept, and another one is in doubt: no loss.
         logger.warning("the part in doubt before %s stays: %s", item, error)
+    return record
 
 
 def _remove_doubted(store: Store, record: Record) -> None:
@@ -96,6 +97,15 @@ def doubt_abandoned(store: Store) -> list[str]:
         except QuarantineError as error:
             logger.warning("a part is still pending: %s", error)
     return found
+
+
+def unsent_copies(store: Store) -> list[str]:
+    """Return the copies that are to be sent and were not. Raises QuarantineError."""
+    if not store.folder.is_dir():  # nothing was ever kept
+        return []
+    with Index(store) as index:
+        index.refresh()
+        return [row.id for row in index.rows(Query(State.HELD, Kind.COPY))]
 
 
 def _is_doubted(store: Store, item: str) -> bool:

@@ -33,6 +33,8 @@ class Kind(StrEnum):
 
     MESSAGE = "message"
     PART = "part"
+    COPY = "copy"
+    """Of a message that goes on, as it goes on, for others (``bcc``)."""
 
 
 class State(StrEnum):
@@ -76,10 +78,10 @@ class HeldRecipient:
 
 @dataclass(frozen=True, slots=True)
 class HeldPart:
-    """What only a part has."""
+    """What only a part has, and a copy: the rest of the message goes on, or all."""
 
     path: str
-    """Where it stood in its message: ``1.2``."""
+    """Where it stood in its message: ``1.2``; "" of a copy."""
     names: tuple[str, ...]
     type: str
     message_sha256: str
@@ -136,20 +138,23 @@ class Record:
     subject: str = ""
     header_from: str = ""
     part: HeldPart | None = None
-    """None for a message."""
+    """None for a message that is held."""
     size: int = 0
     sha256: str = ""
 
     @property
     def kind(self) -> Kind:
         """What the octets are."""
-        return Kind.MESSAGE if self.part is None else Kind.PART
+        if self.part is None:
+            return Kind.MESSAGE
+        return Kind.PART if self.part.path else Kind.COPY
 
     @property
     def state(self) -> State:
         """A part's state; of a message that of the recipient who is least done."""
-        if self.part is not None:
-            return self.part.state
+        part, settled = self.part, self.kind is Kind.COPY
+        if part is not None and not (settled and part.state is State.KEPT):
+            return part.state
         states = {one.state for one in self.recipients}
         order = (State.RELEASING, State.HELD, State.RELEASED)
         return next((state for state in order if state in states), State.HELD)
@@ -161,7 +166,9 @@ class Record:
         if self.part is None:
             return ()
         addresses = sorted(address(one.mailbox) for one in self.recipients)
-        return (self.sha256, self.part.message_sha256, *addresses)
+        # What goes on may hold fields of ours, others each time.
+        digest = "" if self.kind is Kind.COPY else self.sha256
+        return (digest, self.part.message_sha256, *addresses)
 
     def with_recipients(self, changed: Mapping[int, HeldRecipient]) -> Record:
         """Return the record with these recipients, by number, in place of others."""

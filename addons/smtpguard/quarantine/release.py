@@ -51,6 +51,10 @@ def release(
         record = store.read(item)
         if record.kind is Kind.PART:
             raise QuarantineError(f"{item}: a part is exported, not released")
+        if record.part is not None:
+            if record.state is State.PENDING:
+                raise QuarantineError(f"{item}: its message is still under way")
+            record = replace(record, part=replace(record.part, state=State.KEPT))
         record, numbers = _chosen(record, recipients, to, force=force)
         if not numbers:
             raise QuarantineError(f"{item}: {_why_not(record)}")
