@@ -379,6 +379,9 @@ class Memory:
         self.firewalled += [address] if firewall else []
         return f"{address} is blocked by {rule}"
 
+    def strike(self, address: str, identifier: str, *, firewall: bool) -> str:
+        return self.block(address, "strikes", identifier, firewall=firewall)
+
     def stop(self) -> None:
         self.stopped = True
 
@@ -418,6 +421,15 @@ def test_a_client_is_blocked_by_its_address() -> None:
     said = pipeline.block(make_session(), "r:1", "a.1")
     assert said == "192.0.2.7 is blocked by r:1"
     assert memory.blocked == ["192.0.2.7"]
+
+
+def test_a_client_that_breaks_smtp_is_counted_unless_it_is_exempt() -> None:
+    pipeline, memory = blocking()
+    assert pipeline.anomaly(make_session(), "a.1") == "192.0.2.7 is blocked by strikes"
+    for address in ("203.0.113.1", "198.51.100.9", "unknown"):
+        assert pipeline.anomaly(make_session(client=(address, 1)), "a.1") == ""
+    assert memory.blocked == ["192.0.2.7"]
+    assert make_pipeline(rules(top=BLOCK)).anomaly(make_session(), "a.1") == ""
 
 
 def test_the_firewall_shuts_out_no_neighbour_who_is_exempt() -> None:

@@ -36,7 +36,6 @@ from smtpguard.mime import (
     prepend_field,
     remove_field,
 )
-from smtpguard.model.addresses import network_of
 from smtpguard.model.decision import CLOSING, Action, Decision
 from smtpguard.model.disposition import Disposition, HeldContent, Outcome
 from smtpguard.model.settings import Refusal
@@ -139,11 +138,19 @@ class Pipeline:
 
     def block(self, session: SessionFacts, rule: str, identifier: str) -> str:
         """Refuse a client from now on, unless it is exempt."""
-        if self.blocker is None or self.rules.is_exempt(session.client):
-            return f"client {session.client[0]} is dropped and not blocked"
         address = session.client[0]
-        alone = not self.rules.has_exempt_neighbours(network_of(address))
+        if self.blocker is None or self.rules.is_exempt(session.client):
+            return f"client {address} is dropped and not blocked"
+        alone = self.rules.is_alone(address)
         return self.blocker.block(address, rule, identifier, firewall=alone)
+
+    def anomaly(self, session: SessionFacts, identifier: str) -> str:
+        """Count that a client broke SMTP, unless it is exempt."""
+        address = session.client[0]
+        if self.blocker is None or self.rules.is_exempt(session.client):
+            return ""
+        alone = self.rules.is_alone(address)
+        return self.blocker.strike(address, identifier, firewall=alone)
 
     def helo(self, session: SessionFacts) -> Decision:
         """Judge the name the client greets with."""
@@ -359,8 +366,7 @@ class TransactionJudge:
         locker = Locker(pipeline.clock(), pipeline.random, pipeline.spool)
         editor = Editor(message, handling, identifier, locker)
         spans = [*(edit.span for edit in fields), *(field.span for field in ours)]
-        names = (name for name, _ in fields_added)
-        edits_signed = is_covered(message, spans, names)
+        edits_signed = is_covered(message, spans, [name for name, _ in fields_added])
         refused = editor.refusal(said.parts, said.looks, edits_fields=edits_signed)
         if refused is not None:
             return (), (), refused

@@ -47,6 +47,31 @@ def make(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., FolderBlocker]]
         one.stop()
 
 
+def test_who_breaks_smtp_too_often_is_blocked(tmp_path: Path, clock: Clock) -> None:
+    settings = BlockSettings(str(tmp_path / "blocked"), anomalies=2, within=60.0)
+    blocker = FolderBlocker(settings, clock)
+    assert blocker.strike("2001:db8:0:1::5", "a", firewall=True) == ""
+    assert blocker.strike("192.0.2.1", "b", firewall=True) == ""
+    said = blocker.strike("2001:db8:0:1::6", "c", firewall=True)
+    assert said.startswith("client 2001:db8:0:1::/64 is blocked until ")
+    assert said.endswith(" by block.anomalies")
+    assert blocker.refusal("2001:db8:0:1::7")
+    assert not blocker.refusal("192.0.2.1")
+    [block] = blocker.blocks()
+    assert (block.rule, block.transaction) == ("block.anomalies", "c")
+    blocker.stop()
+
+
+def test_nobody_is_counted_where_the_rules_do_not_say_so(
+    make: Callable[..., FolderBlocker],
+) -> None:
+    blocker = make()
+    assert [blocker.strike("192.0.2.1", "a", firewall=True) for _ in range(50)] == [
+        ""
+    ] * 50
+    assert blocker.refusal("192.0.2.1") == ""
+
+
 def done(blocker: FolderBlocker) -> None:
     """Wait for what is done beside the sessions."""
     blocker._executor.shutdown(wait=True)

@@ -98,6 +98,8 @@ class Rules:
     """How many messages were judged."""
     blocked: list[tuple[str, str, str]] = field(default_factory=list)
     """Address, rule and transaction of each client that was to be blocked."""
+    anomalies: list[tuple[str, str]] = field(default_factory=list)
+    """Address and transaction of each client that broke SMTP."""
 
     def trusted(self, client: tuple[str, int]) -> TrustedClient | None:
         return TrustedClient(self.protocol) if self.protocol else None  # type: ignore[arg-type]
@@ -112,6 +114,10 @@ class Rules:
     def block(self, session: SessionFacts, rule: str, identifier: str) -> str:
         self.blocked.append((session.client[0], rule, identifier))
         return f"client {session.client[0]} is blocked"
+
+    def anomaly(self, session: SessionFacts, identifier: str) -> str:
+        self.anomalies.append((session.client[0], identifier))
+        return ""
 
     def helo(self, session: SessionFacts) -> Decision:
         return said(self.helo_names, session.helo)

@@ -108,6 +108,26 @@ def test_the_tenth_error_has_its_reply_and_then_421() -> None:
     assert "session ends: anomaly: too many errors" in memory.log
 
 
+@pytest.mark.parametrize(
+    ("octets", "is_anomaly"),
+    [
+        (b"GET / HTTP/1.1\r\n", True),
+        (b"\x80\x81\r\n", True),
+        (b"NOOP\rNOOP\r\n", True),
+        (b"NOOP " + b"x" * 4000 + b"\r\n", True),
+        (b"XFOO\r\n" * 10, True),
+        (b"XFOO\r\nQUIT\r\n", False),
+        (b"MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nRSET\r\nQUIT\r\n", False),
+    ],
+)
+def test_a_client_that_breaks_smtp_is_counted(octets: bytes, is_anomaly: bool) -> None:
+    rules = Rules()
+    memory = greeted(session(rules))
+    memory.from_client(octets)
+    counted = [(memory.dialogue.session.client[0], memory.dialogue.session.id)]
+    assert rules.anomalies == (counted if is_anomaly else [])
+
+
 @pytest.mark.parametrize("limit", [1, 2])
 def test_the_limit_of_errors_is_the_policys(limit: int) -> None:
     memory = greeted(session(Rules(Settings(limits=Limits(errors=limit)))))

@@ -30,7 +30,8 @@ pytestmark = pytest.mark.timeout(120)
 REFUSED = "554 5.7.1 No service for this address now"
 RULES = """\
 version: 1
-block: {{folder: {folder}, time: {time}, exempt: [203.0.113.0/24]}}
+block: {{folder: {folder}, time: {time}, exempt: [203.0.113.0/24],
+  anomalies: {{sessions: 3}}}}
 trusted_clients: [{{networks: [127.0.0.1/32], protocol: xclient}}]
 scanners: {{eicar: {{type: yara}}}}
 policies:
@@ -166,6 +167,27 @@ def test_an_exempt_client_is_dropped_and_never_refused(guard: Guard) -> None:
     assert is_dropped(behind(guard, "203.0.113.7", EXE))
     assert passes(behind(guard, "203.0.113.7"))
     assert "client 203.0.113.7 is dropped and not blocked" in guard.log
+
+
+def test_who_breaks_smtp_again_and_again_is_refused(guard: Guard) -> None:
+    """contract 3: anomalies are counted for ``block``."""
+
+    def break_smtp(address: str) -> None:
+        with smtplib.SMTP("127.0.0.1", guard.port, timeout=60) as proxy:
+            proxy.docmd("XCLIENT", f"ADDR={address} PORT=4000")
+            code, _ = proxy.docmd("GET", "/ HTTP/1.1")
+            assert code == 502
+            proxy.close()
+
+    for address in ("198.51.103.1", "203.0.113.8"):
+        for _ in range(2):
+            break_smtp(address)
+        assert passes(behind(guard, address))
+        break_smtp(address)
+    assert behind(guard, "198.51.103.1") == Answer(REFUSED)
+    assert passes(behind(guard, "203.0.113.8"))
+    assert passes(behind(guard, "198.51.103.2"))
+    assert "client 198.51.103.1 is blocked until" in guard.log
 
 
 def test_the_proxy_itself_is_never_blocked(guard: Guard, folder: Path) -> None:

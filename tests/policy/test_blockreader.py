@@ -30,6 +30,17 @@ def test_every_value_is_taken() -> None:
     assert read(text) == BlockSettings("b", 3600, exempt, sets)
 
 
+def test_anomalies_are_counted_where_it_is_said() -> None:
+    found = read("{folder: b, anomalies: {sessions: 3}}")
+    assert found is not None
+    assert (found.anomalies, found.within) == (3, 600.0)
+    found = read("{folder: b, anomalies: {sessions: 5, within: 1h}}")
+    assert found is not None
+    assert (found.anomalies, found.within) == (5, 3600.0)
+    text = rules(top="block: {folder: b, anomalies: {within: 1h}}\n")
+    assert slugs(text) == ["missing-key"]
+
+
 def test_sets_have_names_by_default() -> None:
     found = read("{folder: b, nftables: {}}")
     assert found is not None

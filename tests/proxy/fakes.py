@@ -144,6 +144,9 @@ class AllowAll:
     def block(self, session: SessionFacts, rule: str, identifier: str) -> str:
         return f"{identifier}: blocked by {rule}"
 
+    def anomaly(self, session: SessionFacts, identifier: str) -> str:
+        return f"{identifier}: counted"
+
     def helo(self, session: SessionFacts) -> Decision:
         return Decision(Action.ALLOW)
 

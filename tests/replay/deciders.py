@@ -48,6 +48,9 @@ class Rules:
     def block(self, session: SessionFacts, rule: str, identifier: str) -> str:
         return ""
 
+    def anomaly(self, session: SessionFacts, identifier: str) -> str:
+        return ""
+
     def helo(self, session: SessionFacts) -> Decision:
         return Decision(Action.ALLOW)
 

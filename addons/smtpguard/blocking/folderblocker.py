@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from smtpguard.blocking import firewall as nft
 from smtpguard.blocking.memory import Block, BlockMemory
+from smtpguard.blocking.strikes import Strikes
 from smtpguard.errors import BlockError, os_text
 from smtpguard.model.addresses import network_of, parse_ip
 
@@ -32,6 +33,8 @@ logger = getLogger(__name__)
 SWEEP_SECONDS: Final = 60.0
 SWEEP_BLOCKS: Final = 1000
 """Between two looks for what is over: whichever comes first."""
+ANOMALIES: Final = "block.anomalies"
+"""What stands in place of a rule."""
 MAX_WAITING: Final = 100
 """Changes of the firewall that wait for the one before; more are left out."""
 
@@ -45,6 +48,7 @@ class FolderBlocker:
         self.settings = settings
         self._clock = clock
         self._memory = BlockMemory(Path(settings.folder))
+        self._strikes = Strikes(settings.anomalies, settings.within)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="smtpguard-block")
         self._room = BoundedSemaphore(MAX_WAITING)
         self._swept = 0.0
@@ -93,6 +97,14 @@ class FolderBlocker:
             self._since, self._swept = 0, now
             self._beside(partial(self._memory.sweep, now))
         return f"client {network} is blocked until {_moment(until)} by {rule}"
+
+    def strike(self, address: str, identifier: str, *, firewall: bool) -> str:
+        """Count that a client broke SMTP (``Blocker``)."""
+        if not self.settings.anomalies:
+            return ""
+        if not self._strikes.add(network_of(address), self._clock()):
+            return ""
+        return self.block(address, ANOMALIES, identifier, firewall=firewall)
 
     def forget(self, address: str) -> bool:
         """Let a client in again; return whether it was blocked. Raises BlockError."""

@@ -60,8 +60,17 @@ def obey(d: Dialogue, decision: Decision) -> None:
 
 def block(d: Dialogue, rule: str) -> None:
     """Have the client refused from now on."""
+    _log_block(d, lambda about: d.decider.block(d.session, rule, about))
+
+
+def report_anomaly(d: Dialogue) -> None:
+    """Have it counted that the client broke SMTP."""
+    _log_block(d, lambda about: d.decider.anomaly(d.session, about))
+
+
+def _log_block(d: Dialogue, ask: Callable[[str], str]) -> None:
     identifier = d.transaction.id if d.transaction else d.session.id
-    said = answered(d, lambda: d.decider.block(d.session, rule, identifier))
+    said = answered(d, lambda: ask(identifier))
     if said:
         d.log(f"{identifier}: {said}", logging.WARNING)
 

@@ -41,6 +41,7 @@ from smtpguard.dialogue.transcript import Entry, Transcript
 from smtpguard.dialogue.verbs import converse
 from smtpguard.dialogue.waits import (
     NEVER,
+    Anomaly,
     ClientGone,
     Expired,
     Hangup,
@@ -209,7 +210,7 @@ class Dialogue:
         """Return what ends a wait that has not come true, None if nothing does."""
         if not wait.shielded:
             if self.client.flooded:
-                return Hangup(replies.LIMIT_CLOSE, "client sends without waiting")
+                return Anomaly(replies.LIMIT_CLOSE, "client sends without waiting")
             if self.now >= self._stop_until:
                 return Hangup(replies.SHUTTING_DOWN, "stopping")
         return Expired() if self.now >= min(wait.until, self._stop_until) else None

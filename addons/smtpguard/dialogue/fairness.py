@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from smtpguard.dialogue.exchange import settled
 from smtpguard.dialogue.keepalive import wait_keeping
-from smtpguard.dialogue.waits import Expired, Hangup, Task
+from smtpguard.dialogue.waits import Anomaly, Expired, Hangup, Task
 from smtpguard.model.session import Leg
 from smtpguard.wire import parse_bdat, replies
 
@@ -60,8 +60,8 @@ def count_command(d: Dialogue, command: Command) -> None:
     client.named = max(0.0, client.named - forgotten * NAMED)
     client.idle = max(0.0, client.idle - forgotten * limit) + 1
     if client.idle > limit:
-        what = "anomaly: too many commands without a message"
-        raise Hangup(replies.TOO_MANY_COMMANDS, what)
+        what = "too many commands without a message"
+        raise Anomaly(replies.TOO_MANY_COMMANDS, what)
 
 
 def brings_mail(d: Dialogue, command: Command) -> bool:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from smtpguard.dialogue import auth, effects, envelope, hello, message, small
-from smtpguard.dialogue.asking import ask_others
+from smtpguard.dialogue.asking import ask_others, report_anomaly
 from smtpguard.dialogue.ending import abort_transaction, drop_transaction
 from smtpguard.dialogue.exchange import ask, leave, settled
 from smtpguard.dialogue.fairness import count_command
 from smtpguard.dialogue.lines import next_line
 from smtpguard.dialogue.opening import open_session
 from smtpguard.dialogue.waits import (
+    Anomaly,
     ClientGone,
     Expired,
     Hangup,
@@ -77,6 +78,8 @@ def converse(d: Dialogue) -> Task[None]:
         last, reason = replies.UPSTREAM_UNREACHABLE, f"upstream: {lost.reason}"
     except Hangup as hangup:
         last, reason = hangup.reply, hangup.reason
+        if isinstance(hangup, Anomaly):
+            report_anomaly(d)
     yield from farewell(d, last, reason)
 
 
@@ -97,11 +100,10 @@ def one_command(d: Dialogue) -> Task[None]:
         if error.reply.code in _ERRORS:
             d.client.errors += 1
         if error.closes:
-            # Counted for ``block``.
-            raise Hangup(None, f"anomaly: {error}") from None
+            raise Anomaly(None, str(error)) from None
         d.log(f"client: {error}")
         if d.client.errors >= limits.errors:
-            raise Hangup(replies.TOO_MANY_ERRORS, "anomaly: too many errors") from None
+            raise Anomaly(replies.TOO_MANY_ERRORS, "too many errors") from None
 
 
 def read_command(d: Dialogue, line: bytes) -> Command:

@@ -81,3 +81,10 @@ class Hangup(Interrupt):
         super().__init__(reason)
         self.reply = reply
         self.reason = reason
+
+
+class Anomaly(Hangup):
+    """The session ends since its client breaks SMTP, which is counted."""
+
+    def __init__(self, reply: Reply | None, what: str) -> None:
+        super().__init__(reply, f"anomaly: {what}")

@@ -19,6 +19,13 @@ class Blocker(Protocol):
         """
         ...
 
+    def strike(self, address: str, identifier: str, *, firewall: bool) -> str:
+        """Count that a client broke SMTP, and block it where it has done so too often.
+
+        Returns what became of it, "" where nothing did.
+        """
+        ...
+
     def stop(self) -> None:
         """Do nothing more beside the sessions."""
         ...

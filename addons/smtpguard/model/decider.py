@@ -58,6 +58,13 @@ class Decider(Protocol):
         """
         ...
 
+    def anomaly(self, session: SessionFacts, identifier: str) -> str:
+        """Count that this client broke SMTP, which may block it as well.
+
+        Returns what became of it, "" where nothing did.
+        """
+        ...
+
     def helo(self, session: SessionFacts) -> Decision:
         """Judge the name the client greets with."""
         ...

@@ -6,7 +6,15 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from smtpguard.policy.kinds import TEXT, Context, Kind, choice, duration, scalar
+from smtpguard.policy.kinds import (
+    TEXT,
+    Context,
+    Kind,
+    choice,
+    duration,
+    integer,
+    scalar,
+)
 from smtpguard.policy.matching import NETWORKS
 from smtpguard.policy.networks import NetworkSet
 from smtpguard.policy.problems import shown
@@ -48,6 +56,11 @@ class BlockSettings:
     """Whom it never happens to, beside ``trusted_clients``."""
     nftables: NftSets | None = None
     """None: the firewall is told nothing."""
+    anomalies: int = 0
+    """Sessions in which a client broke SMTP, after which it is blocked; 0: none are
+    counted."""
+    within: float = 10 * 60.0
+    """Seconds in which they are counted."""
 
 
 def _read_name(node: Node, context: Context) -> str | None:
@@ -78,7 +91,14 @@ _NFTABLES = Key(
     shaped(Shape((_FAMILY, _TABLE, _SET, _SET6))),
     "Sets of nftables that they are put into as well.",
 )
-_SHAPE = Shape((_FOLDER, _TIME, _EXEMPT, _NFTABLES))
+_SESSIONS = Key("sessions", integer(1, 1000), "How many block a client.", required=True)
+_WITHIN = Key("within", duration(1, 86400), "In which time; 10m by default.")
+_ANOMALIES = Key(
+    "anomalies",
+    shaped(Shape((_SESSIONS, _WITHIN))),
+    "Sessions that end since the client breaks SMTP; none are counted without it.",
+)
+_SHAPE = Shape((_FOLDER, _TIME, _EXEMPT, _NFTABLES, _ANOMALIES))
 
 
 def _read(node: Node, context: Context) -> BlockSettings | None:
@@ -92,7 +112,15 @@ def _read(node: Node, context: Context) -> BlockSettings | None:
         fields.get(_TIME, default.time),
         fields.get(_EXEMPT, default.exempt),
         _sets(fields.get(_NFTABLES)),
+        *_limit(fields.get(_ANOMALIES)),
     )
+
+
+def _limit(fields: Fields | None) -> tuple[int, float]:
+    default = BlockSettings("")
+    if fields is None:
+        return default.anomalies, default.within
+    return fields.get(_SESSIONS, 0), fields.get(_WITHIN, default.within)
 
 
 def _sets(fields: Fields | None) -> NftSets | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from smtpguard.model.addresses import network_of
 from smtpguard.model.decision import Action
 from smtpguard.model.settings import Settings, TrustedClient
 from smtpguard.policy.addresses import AddressTest
@@ -87,15 +88,13 @@ class Ruleset:
         exempt = self.block.exempt if self.block else ()
         return host is None or host in exempt or self.trusted(client) is not None
 
-    def has_exempt_neighbours(self, network: str) -> bool:
-        """Whether a network holds clients that are never blocked.
-
-        ``network``: as ``network_of`` tells it.
-        """
-        found = ip_network(network)
+    def is_alone(self, address: str) -> bool:
+        """Whether no client of the same network (``network_of``) is one that is never
+        blocked."""
+        network = ip_network(network_of(address))
         exempt = self.block.exempt if self.block else NetworkSet(())
-        return exempt.overlaps(found) or any(
-            one.networks.overlaps(found) for one in self.trusted_clients
+        return not exempt.overlaps(network) and not any(
+            one.networks.overlaps(network) for one in self.trusted_clients
         )
 
     def choose(self, session: SessionFacts) -> Policy:

@@ -44,6 +44,10 @@ class RulesOfTheMoment:
         """Refuse a client from now on."""
         return self._current().block(session, rule, identifier)
 
+    def anomaly(self, session: SessionFacts, identifier: str) -> str:
+        """Count that a client broke SMTP."""
+        return self._current().anomaly(session, identifier)
+
     def helo(self, session: SessionFacts) -> Decision:
         """Judge the name the client greets with."""
         return self._current().helo(session)
