@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -38,8 +39,11 @@ from smtpguard.proxy.moment import NobodyOnDutyError
 from smtpguard.proxy.sentinel import Sentinel
 from smtpguard.quarantine.store import Store
 from tests import judging
+from tests.integration.bed.process import free_port
 from tests.proxy.peers import make_authority
 from tests.quarantine.making import kept
+from tests.test_metrics import read as read_metrics
+from tests.test_ownmail import RECORD
 from tests.waiting import until
 
 
@@ -527,7 +531,7 @@ def test_rules_that_went_away_leave_the_old_ones(
 
 
 def test_a_client_can_be_unblocked(
-    live: Any, guard: SmtpGuard, rules: Path, tmp_path: Path
+    live: Any, mitm: taddons.context, guard: SmtpGuard, rules: Path, tmp_path: Path
 ) -> None:
     block = f"block: {{folder: {tmp_path / 'blocked'}}}\npolicies:"
     rules.write_text(RULES.format(name="first").replace("policies:", block))
@@ -537,7 +541,7 @@ def test_a_client_can_be_unblocked(
         blocker = guard._pipeline.blocker
         assert blocker is not None
         blocker.block("192.0.2.1", "r:1", "a.1", firewall=True)
-        guard.unblock("192.0.2.1")
+        mitm.master.commands.execute("smtpguard.unblock 192.0.2.1")
         await until(lambda: not blocker.refusal("192.0.2.1"))
 
     live(scene)
@@ -593,15 +597,59 @@ def test_a_reload_can_be_asked_for(
 def test_the_health_of_scanners_can_be_asked_for(
     mitm: taddons.context, guard: SmtpGuard, rules: Path
 ) -> None:
-    assert guard.health() == []
+    assert guard.scanners is None
     mitm.configure(guard, smtpguard_rules=str(rules))
-    assert guard.health() == []
+    assert guard.scanners is None
     assert guard._pipeline is not None
     scanners = judging.PreparedScanners()
     guard._pipeline = replace(guard._pipeline, scanners=scanners)
     assert mitm.master.commands.execute("smtpguard.health") == [
         "v unix:/v is not asked gone"
     ]
+
+
+# -- metrics ---------------------------------------------------------------------------
+
+
+def test_metrics_are_served_where_the_options_say(
+    live: Any, mitm: taddons.context, guard: SmtpGuard
+) -> None:
+    first, second = free_port(), free_port()
+
+    async def scene() -> None:
+        assert guard._monitoring._exporter is None
+        mitm.configure(guard, smtpguard_metrics=str(first))
+        found = await asyncio.to_thread(read_metrics, first)
+        assert found["smtpguard_now", "sessions"] == 0
+        mitm.configure(guard, smtpguard_metrics=f"127.0.0.1:{second}")
+        guard._transaction_ended(RECORD)
+        found = await asyncio.to_thread(read_metrics, second)
+        names = [key[0] for key in found]
+        assert "smtpguard_transactions_total" in names
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = other.getsockname()[1]
+            with pytest.raises(exceptions.OptionsError, match="cannot listen on"):
+                mitm.configure(guard, smtpguard_metrics=str(taken))
+        await asyncio.to_thread(read_metrics, second)
+
+    live(scene)
+    assert guard._monitoring._exporter is None
+    with pytest.raises(OSError, match="refused"):
+        read_metrics(second)
+
+
+def test_a_port_that_is_taken_is_an_error_at_the_start(
+    live: Any, mitm: taddons.context, guard: SmtpGuard, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        mitm.configure(guard, smtpguard_metrics=str(port))
+
+        async def scene() -> None:
+            """Nothing more is needed."""
+
+        live(scene)
+    assert "smtpguard_metrics: cannot listen on" in errors(caplog)[0]
 
 
 def test_what_is_kept_is_settled_beside_the_loop_and_tidied(

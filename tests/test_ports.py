@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from smtpguard.ports import hold
+from smtpguard.ports import hold, parse_address
 
 
 LOOPBACK = "127.0.0.1"
@@ -181,3 +181,24 @@ def test_a_name_with_the_same_address_twice_is_held(
 def test_what_is_no_name_is_told(port: int) -> None:
     with pytest.raises(ValueError, match="label"):
         hold("x" * 70 + ".test", port)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("9464", ("127.0.0.1", 9464)),
+        ("127.0.0.2:9464", ("127.0.0.2", 9464)),
+        ("[::1]:9464", ("::1", 9464)),
+        ("mx.example:1", ("mx.example", 1)),
+    ],
+)
+def test_an_address_is_read(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "0", "65536", ":9464", "::1:9464", "a:", "-1"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^"):
+        parse_address(text)

@@ -27,6 +27,7 @@ from smtpguard.supervisor import (
 )
 from smtpguard.workers import Place, Setup
 from tests.commands import children, run, runs, wait_for
+from tests.test_monitoring import transactions
 from tests.test_saving import recorded
 from tests.test_workers import MAIL, RULES, Worker, ended, free_port, trusting
 
@@ -109,6 +110,21 @@ def test_workers_share_the_clients_and_record_each_into_its_own_file(
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     assert replayed.stdout.count("relayed") == 32
     assert "Traceback" not in gateway.log()
+
+
+def test_each_worker_has_metrics_of_its_own_at_the_next_port(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    port = free_port()
+    options = ("--set", f"smtpguard_metrics={port}")
+    gateway = Gateway(tmp_path, upstream.port, *options)
+    with ended(gateway):
+        gateway.ready()
+        gateway.send(16)
+        counted = [transactions(("127.0.0.1", each)) for each in (port, port + 1)]
+        assert gateway.end() == 0
+    assert sum(counted) == 16
+    assert all(counted)  # else one has not served: 1 of 2 ** 15
 
 
 def test_limits_are_those_of_all_workers_together(

@@ -11,22 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Sequence  # noqa: TC003 - of a command
 from datetime import datetime
 from logging import getLogger
 from typing import TYPE_CHECKING
 
-from mitmproxy import command, ctx, exceptions
+from mitmproxy import ctx, exceptions
 
 from smtpguard import alarms, contentview, options
-from smtpguard.console import log_command
-from smtpguard.errors import RulesError
+from smtpguard.commands import Commands
+from smtpguard.errors import RulesError, os_text
 from smtpguard.heap import settle_memory
 from smtpguard.judges import Judges
 from smtpguard.keeping import kept_of, settle
 from smtpguard.loading import CertificatesError, check_certificates, load_for_clients
+from smtpguard.monitoring import Monitoring
 from smtpguard.proxy.maillog import describe
 from smtpguard.proxy.sentinel import Guard, Sentinel
+from smtpguard.proxy.spool import BUDGET_OCTETS
 from smtpguard.proxy.watch import FileWatch
 
 
@@ -41,13 +42,12 @@ if TYPE_CHECKING:
     from smtpguard.pipeline import Pipeline
     from smtpguard.proxy.hooks import SmtpMessageData, SmtpStartData
     from smtpguard.proxy.maillog import Addresses
+    from smtpguard.scanning import Scanners
 
 
 logger = getLogger(__name__)
 
 WATCH_SECONDS = 1.0
-HEALTH = {"closed": "is asked", "trial": "is asked again", "open": "is not asked"}
-"""What the states of a breaker mean to an administrator."""
 TIDY_SECONDS = 3600.0
 """Between two looks for what is too old in the quarantine."""
 SETTLE_SECONDS = 10.0
@@ -59,11 +59,14 @@ class SmtpGuard:
     """An SMTP gateway with TLS deep inspection."""
 
     def __init__(self) -> None:
+        self.addons = [Commands(self)]
+        """Come and go with this one."""
         self._options: GuardOptions | None = None
         self._pipeline: Pipeline | None = None
         self._loaded_at = datetime.now().astimezone()
         self._watch = FileWatch()
-        self._judges = Judges()
+        self._monitoring = Monitoring(lambda: self.scanners, self._now)
+        self._judges = Judges(self._monitoring.scanned)
         self._watcher: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
@@ -112,6 +115,11 @@ class SmtpGuard:
     def running(self) -> None:
         """Go on duty, if there are rules to judge by; watch the rule files."""
         settle_memory()
+        if self._options is not None:
+            try:
+                self._serve_metrics(self._options)
+            except exceptions.OptionsError as error:
+                self._refuse([str(error)])
         self._judges.start()
         loop = asyncio.get_running_loop()
         self._watcher = loop.create_task(self._keep_watch(), name="smtpguard rules")
@@ -169,6 +177,7 @@ class SmtpGuard:
             alarms.listen(notifier.alarm if notifier is not None else None)
 
     def _off_duty(self) -> None:
+        self._monitoring.stop()
         alarms.listen(None)
         Sentinel.get().off_duty(self)
         self._judges.stop()
@@ -206,6 +215,7 @@ class SmtpGuard:
 
         Also when another instance is on duty by now.
         """
+        self._monitoring.transaction_ended(record)
         if kept_of(record.report):
             self._beside(settle, record)
         if self._pipeline is not None and self._pipeline.notifier is not None:
@@ -213,9 +223,9 @@ class SmtpGuard:
 
     def _beside[*A](self, work: Callable[[*A], None], *about: *A) -> None:
         """Have something done beside the loop that nobody waits for."""
-        self._begin(asyncio.to_thread(work, *about))
+        self.begin(asyncio.to_thread(work, *about))
 
-    def _begin(self, work: Coroutine[object, object, None]) -> None:
+    def begin(self, work: Coroutine[object, object, None]) -> None:
         """Begin something that nobody waits for."""
         task = asyncio.get_running_loop().create_task(work)
         self._settling.add(task)
@@ -228,44 +238,21 @@ class SmtpGuard:
 
     # -- rules -------------------------------------------------------------------------
 
-    @command.command("smtpguard.reload")  # type: ignore[untyped-decorator]
     def reload(self) -> None:
         """Read the rule files again; the old rules stay if they have errors."""
         loop = asyncio.get_running_loop()
         self._asked = loop.create_task(self._reload_or_log(), name="smtpguard reload")
 
-    @command.command("smtpguard.health")  # type: ignore[untyped-decorator]
-    def health(self) -> Sequence[str]:
-        """Tell how the scanners are that were asked, and how many alarms there were."""
-        scanners = self._pipeline.scanners if self._pipeline is not None else None
-        lines = []
-        for name, address, state, reason in scanners.health() if scanners else ():
-            words = [name, address or "here", HEALTH[state], reason]
-            lines.append(" ".join(word for word in words if word))
-        told = alarms.counts().items()
-        return [*lines, *(f"alarms of {kind}: {count}" for kind, count in told)]
+    @property
+    def rules_file(self) -> str:
+        """The rule file that is in force."""
+        # Looked at by mitmproxy before there are options, as all attributes are.
+        return str(self._options.rules) if self._options is not None else ""
 
-    @command.command("smtpguard.unblock")  # type: ignore[untyped-decorator]
-    def unblock(self, address: str) -> None:
-        """Let a blocked client in again, and log it."""
-        self._begin(log_command("unblock", *self._of_rules(), address))
-
-    @command.command("smtpguard.quarantine")  # type: ignore[untyped-decorator]
-    def quarantine(self, action: str, *words: str) -> None:
-        """List, show, release, delete, purge, export what is kept, or reindex.
-
-        As ``smtpguard quarantine`` does; what it prints comes into the log.
-        """
-        self._begin(log_command("quarantine", action, *self._of_rules(), *words))
-
-    @command.command("smtpguard.blocked")  # type: ignore[untyped-decorator]
-    def blocked(self) -> None:
-        """List who is blocked, in the log."""
-        self._begin(log_command("blocked", *self._of_rules()))
-
-    def _of_rules(self) -> tuple[str, str]:
-        assert self._options is not None
-        return "--rules", str(self._options.rules)
+    @property
+    def scanners(self) -> Scanners | None:
+        """Who is asked, None where nobody is."""
+        return self._pipeline.scanners if self._pipeline is not None else None
 
     def _take(self, new: GuardOptions) -> None:
         """Take options over, with their rules. Raises RulesError; then nothing changed.
@@ -277,9 +264,14 @@ class SmtpGuard:
             new.rules,
             new.own_name,
         )
+        pipeline = None
         if self._pipeline is None or not same:
             self._watch.watch([str(new.rules)])
-            self._use(load_for_clients(*self._asked_for(new)))
+            pipeline = load_for_clients(*self._asked_for(new))
+        if self._watcher is not None:
+            self._serve_metrics(new)
+        if pipeline is not None:
+            self._use(pipeline)
         self._options = new
         if self._watcher is not None:
             self._on_duty()
@@ -360,6 +352,30 @@ class SmtpGuard:
         if keeper is not None and now - self._tidied >= TIDY_SECONDS:
             self._tidied = now
             self._beside(keeper.tidy)
+
+    # -- metrics -----------------------------------------------------------------------
+
+    def _serve_metrics(self, new: GuardOptions) -> None:
+        """Have metrics served as the options say. Raises OptionsError."""
+        address = new.metrics
+        if address is not None:
+            host, port = address
+            address = host, port + Sentinel.get().registry.worker
+        try:
+            self._monitoring.serve(address)
+        except (OSError, OverflowError) as error:
+            why = os_text(error) if isinstance(error, OSError) else str(error)
+            told = f"smtpguard_metrics: cannot listen on {address}: {why}"
+            raise exceptions.OptionsError(told) from None
+
+    def _now(self) -> dict[str, int]:
+        """Return what there is at this moment, by name; for any thread."""
+        registry = Sentinel.get().registry
+        return {
+            "sessions": len(registry.entries),
+            "messages_waiting": self._judges.waiting,
+            "message_octets_in_memory": BUDGET_OCTETS - registry.memory.left,
+        }
 
     def _log_addresses(self) -> Addresses:
         """How addresses are logged; not at all while the options are not known."""

@@ -58,7 +58,9 @@ _UNANSWERED = frozenset({VerdictKind.FAILED, VerdictKind.UNAVAILABLE})
 class Judges:
     """The judges of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[Verdicts], None] = lambda _: None) -> None:
+        """``told`` hears what scanners have said to a message."""
+        self._told = told
         self._executor: ThreadPoolExecutor | None = None
         self._is_started = False
         self._turns = Turns(JUDGES)
@@ -77,6 +79,11 @@ class Judges:
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=at_once)
         self._executor = None
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait to be judged."""
+        return self._turns.waiting + self._scanned.waiting
 
     async def beside[*A, R](self, work: Callable[[*A], R], *about: *A) -> R:
         """Do some work beside the event loop; raises what it raises."""
@@ -111,6 +118,7 @@ class Judges:
             return said
         # No turn is held while others work: a scanner may take its time.
         verdicts = await said.verdicts()
+        self._told(verdicts)
         _alarm(verdicts)
         async with self._turns.turn(network):
             return await self.beside(said.dispose, verdicts)

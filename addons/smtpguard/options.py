@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from mitmproxy import exceptions
 
 from smtpguard.loading import default_rules
+from smtpguard.ports import parse_address
 
 
 if TYPE_CHECKING:
@@ -99,6 +100,13 @@ OPTIONS = (
         "The log's line of a transaction: text (name=value) or json.",
     ),
     Option(
+        "smtpguard_metrics",
+        str,
+        "",
+        "Where Prometheus reads metrics: PORT on loopback, or HOST:PORT; of several "
+        "workers each has the next port. Empty: nowhere.",
+    ),
+    Option(
         "smtpguard_max_connections",
         int,
         500,
@@ -134,6 +142,8 @@ class GuardOptions:
     record_auth: bool = False
     log_addresses: Addresses = "full"
     log_form: Form = "text"
+    metrics: tuple[str, int] | None = None
+    """Host and port; None: nobody reads them."""
     max_connections: int = 500
     max_connections_per_network: int = 50
     spool_dir: str = ""
@@ -159,6 +169,7 @@ def read_options(options: Options) -> GuardOptions:
     ):
         if getattr(options, name) < least:
             faults.append(f"{name}: must be {least} or more")
+    metrics = _metrics(options.smtpguard_metrics, faults)
     own_name = options.smtpguard_name or socket.gethostname()
     if not own_name.isascii() or not own_name.isprintable() or " " in own_name:
         faults.append(f"smtpguard_name: not a host name: {own_name!r}")
@@ -179,6 +190,7 @@ def read_options(options: Options) -> GuardOptions:
         record_auth=options.smtpguard_record_auth,
         log_addresses=cast("Addresses", addresses),
         log_form=cast("Form", form),
+        metrics=metrics,
         max_connections=options.smtpguard_max_connections,
         max_connections_per_network=options.smtpguard_max_connections_per_network,
         spool_dir=str(spool_dir) if options.smtpguard_spool_dir else "",
@@ -233,6 +245,14 @@ def misspelt(deferred: Iterable[str]) -> list[str]:
     return sorted(
         name for name in deferred if name.startswith("smtpguard") and name not in known
     )
+
+
+def _metrics(text: str, faults: list[str]) -> tuple[str, int] | None:
+    try:
+        return parse_address(text) if text else None
+    except ValueError:
+        faults.append(f"smtpguard_metrics: not PORT or HOST:PORT: {text!r}")
+        return None
 
 
 def _ports(text: str, faults: list[str]) -> frozenset[int]:

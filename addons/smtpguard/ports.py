@@ -1,4 +1,4 @@
-"""A port for several processes of ours to share, and for nobody else.
+"""Ports: one for several processes of ours to share and nobody else, and their names.
 
 With SO_REUSEPORT alone whoever asks for it gets a share of the clients: a second
 gateway, unnoticed. Owns how a port is held, not who listens there.
@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 
+LOOPBACK = "127.0.0.1"
 _NOT_HERE = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
@@ -61,3 +62,18 @@ def _holder(family: int, address: Any) -> socket.socket:  # noqa: ANN401 - of an
         holder.close()
         raise
     return holder
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return host and port of ``PORT``, ``HOST:PORT`` or ``[IPv6]:PORT``.
+
+    Raises ValueError. Without a host it is the loopback.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host or (colon and not host):
+        raise ValueError(text)
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(text)
+    return host or LOOPBACK, int(port)

@@ -36,6 +36,7 @@ from smtpguard.errors import SmtpGuardError
 from smtpguard.loading import load_pipeline
 from smtpguard.options import OPTIONS, rules_path
 from smtpguard.policy.problems import did_you_mean
+from smtpguard.ports import LOOPBACK
 from smtpguard.proxy.sentinel import NAME
 from smtpguard.proxy.tally import Tally
 from smtpguard.saving import Saving
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from smtpguard.proxy.sentinel import Sentinel
 
 
-LOOPBACK = "127.0.0.1"
 BACKLOG: Final = 1024
 """Connections that wait to be taken, where asyncio would have 100."""
 _OURS = "smtpguard"

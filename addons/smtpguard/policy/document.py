@@ -153,7 +153,7 @@ _POLICIES = Key(
     required=True,
 )
 _LATER = later(
-    *("log", "record", "page", "metrics"),
+    *("log", "record", "page"),
     *("spf", "dkim", "dmarc"),
 )
 ROOT = Shape(

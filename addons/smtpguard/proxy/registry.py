@@ -61,6 +61,8 @@ class Registry:
         self.recordings = Budget(RECORDINGS_OCTETS)
         self.tally = Tally()
         self.stopping = False
+        self.worker = 0
+        """Its place among several, from 0."""
         self._counted: dict[str, str] = {}
         self._connected: set[str] = set()
         self._next_id = secrets.randbits(_ID_BITS)
@@ -71,7 +73,7 @@ class Registry:
 
     def share(self, tally: Tally, worker: int) -> None:
         """Count with other workers; to be called before the first client comes."""
-        self.tally = tally
+        self.tally, self.worker = tally, worker
         self._mark = chr(ord("g") + worker)
 
     def new_id(self) -> str:

@@ -20,6 +20,8 @@ class Turns:
 
     def __init__(self, count: int) -> None:
         self._free = count
+        self.waiting = 0
+        """How many wait for one."""
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         """By network, the one whose turn is next first."""
 
@@ -38,12 +40,15 @@ class Turns:
             return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(network, deque()).append(mine)
+        self.waiting += 1
         try:
             await mine
         except asyncio.CancelledError:
             if mine.done() and not mine.cancelled():
                 self._give()  # it came in the same moment
             raise
+        finally:
+            self.waiting -= 1
 
     def _give(self) -> None:
         while self._waiting:
