@@ -13,6 +13,7 @@ import pytest
 
 from smtpguard import alarms, ownmail
 from smtpguard.dialogue import TransactionRecord
+from smtpguard.errors import QuarantineError
 from smtpguard.model.disposition import Outcome
 from smtpguard.model.mailbox import Path as MailPath
 from smtpguard.ownmail import MAX_NOTICES, Notice, OwnMail
@@ -144,6 +145,26 @@ def test_a_copy_whose_message_is_under_way_is_not_sent(
     sender.stop()
     assert server.messages == []
     assert store.read(item).state is State.PENDING
+
+
+def test_a_copy_that_another_process_sends_is_no_alarm(
+    store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a start every worker looks for copies that were not sent."""
+
+    def release(*_: object) -> None:
+        raise QuarantineError("somebody else is at it, or it is gone")
+
+    gone, held = copy(store), copy(store)
+    store.delete(gone)
+    monkeypatch.setattr(ownmail, "release", release)
+    sender = own_mail(server.port)
+    with store.locked(held):
+        sender.send_copy(store, gone)
+        sender.send_copy(store, held)
+        sender.stop()
+    assert alarms.counts() == {}
+    assert server.messages == []
 
 
 def test_many_copies_wait_for_few_senders(

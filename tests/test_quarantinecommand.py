@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -188,7 +189,7 @@ def test_release_goes_by_the_delivery_of_the_rules(
         words = ["quarantine", "release", "--rules", str(rules(store, more)), made.id]
         assert main(words) == 0
         assert out(capsys) == [f"sent: {made.id}: b@y.test: 250 2.0.0 queued"]
-        assert main(words) == 2
+        assert main(words) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == (
@@ -368,6 +369,33 @@ def test_a_digest_is_from_whom_the_rules_say(
         assert main(words) == 0
     (message,) = server.messages
     assert message.startswith(b"From: <guard@y.test>\r\n")
+
+
+def test_ids_may_be_written_in_small_letters(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = kept(store)
+    assert quarantine(store, "show", made.id.lower()) == 0
+    assert out(capsys)[0] == f"id: {made.id}"
+    assert quarantine(store, "delete", made.id.lower()) == 0
+    assert store.ids() == []
+
+
+def test_in_any_other_folder_nothing_is_made(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    assert main(["quarantine", "list", "--folder", str(tmp_path)]) == 0
+    assert [one.name for one in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_what_is_no_file_holds_up_nobody(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = kept(store)
+    record = store.octets(made.id).with_suffix(".json")
+    record.unlink()
+    os.mkfifo(record)
+    assert quarantine(store, "list") == 2
+    assert "damaged record" in capsys.readouterr().err
 
 
 # -- usage -----------------------------------------------------------------------------

@@ -99,6 +99,10 @@ class QuarantineError(SmtpGuardError):
         """There is no room: on the disk, or within ``max_size``."""
 
 
+class NotReleasedError(QuarantineError):
+    """There is nothing to release: it has gone already, or may have."""
+
+
 class BlockError(SmtpGuardError):
     """A client cannot be blocked, or let in again; the text says why.
 

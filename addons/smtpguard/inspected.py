@@ -28,7 +28,11 @@ MAX_STEM = 100
 """Characters of the input's name in the name of an output."""
 MAX_EDITS = 20
 """Parts and header fields that are named on a message's line."""
-_DONE = {str(Action.STRIP): "stripped", str(Action.LOCK): "locked"}
+_DONE = {
+    str(Action.STRIP): "stripped",
+    str(Action.LOCK): "locked",
+    str(Action.QUARANTINE): "kept",
+}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _NOTHING: dict[str, Any] = {
     "ambiguous": False,
@@ -104,7 +108,7 @@ class Inspected:
         return "  ".join(words)
 
     def _edits(self) -> Iterator[str]:
-        """Yield what was taken out of the message, added to it, and locked in it."""
+        """Yield what was taken out of the message, added to it, locked in it."""
         said = self.disposition
         yield from (f"{name} added" for name, _ in said.side.add_header)
         yield from (f"{visible(name)} removed" for name in said.removed)

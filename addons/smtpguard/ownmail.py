@@ -185,7 +185,9 @@ class OwnMail:
             else:
                 store.delete(item)
         except QuarantineError as error:
-            _stays(item, str(error))
+            # Another process may be at it, or done with it: at a start all look.
+            if not store.is_locked(item) and store.size_of(item):
+                _stays(item, str(error))
 
     def _tell_all(self) -> None:
         while (found := self._next_box()) is not None:

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from smtpguard import policy
-from smtpguard.errors import SmtpGuardError, os_text
+from smtpguard.errors import NotReleasedError, SmtpGuardError, os_text
 from smtpguard.loading import default_rules
 from smtpguard.policy.deliveryreader import DeliverySettings
 from smtpguard.policy.files import read_file
 from smtpguard.policy.quarantinereader import QuarantineSettings
 from smtpguard.quarantine.delivery import Fate
 from smtpguard.quarantine.digest import held_for, send_digest
+from smtpguard.quarantine.ids import is_id
 from smtpguard.quarantine.index import Index, Query
 from smtpguard.quarantine.record import Kind, State
 from smtpguard.quarantine.recordfile import to_octets
@@ -64,11 +65,11 @@ def add_command(commands: _Actions) -> None:
     _add_show(actions)
     _add_release(actions)
     ids = _action(actions, "delete", "delete items", _delete)
-    ids.add_argument("ids", metavar="ID", nargs="+")
+    ids.add_argument("ids", metavar="ID", nargs="+", type=item_id)
     _action(actions, "purge", "delete what is old, as the rules say", _purge)
     _action(actions, "reindex", "make the index again from the files", _reindex)
     export = _action(actions, "export", "write octets into files", _export)
-    export.add_argument("ids", metavar="ID", nargs="+")
+    export.add_argument("ids", metavar="ID", nargs="+", type=item_id)
     export.add_argument(
         "-o", "--output", metavar="DIR", type=Path, required=True, help="where to"
     )
@@ -114,7 +115,7 @@ def _add_list(actions: _Actions) -> None:
 
 def _add_show(actions: _Actions) -> None:
     action = _action(actions, "show", "tell all that is known of an item", _show)
-    action.add_argument("id", metavar="ID")
+    action.add_argument("id", metavar="ID", type=item_id)
     action.add_argument(
         "--message", action="store_true", help="write its octets instead"
     )
@@ -122,7 +123,7 @@ def _add_show(actions: _Actions) -> None:
 
 def _add_release(actions: _Actions) -> None:
     action = _action(actions, "release", "send messages on", _release)
-    action.add_argument("ids", metavar="ID", nargs="+")
+    action.add_argument("ids", metavar="ID", nargs="+", type=item_id)
     several = partial(
         action.add_argument, action="append", default=[], metavar="ADDRESS"
     )
@@ -150,6 +151,8 @@ def _list(arguments: argparse.Namespace) -> int:
         arguments.since,
     )
     store = _Place(arguments).store
+    if not store.stamps():  # whatever folder it is, nothing is made in it
+        return _FINE
     with Index(store) as index:
         problems = index.refresh()
         rows = index.rows(query)
@@ -261,6 +264,8 @@ def _each(ids: Iterable[str], run: Callable[[str], int]) -> int:
     for item in ids:
         try:
             status = max(status, run(item))
+        except NotReleasedError as error:
+            status = max(status, _complain(error, _FINDING))
         except SmtpGuardError as error:
             status = _complain(error)
         except OSError as error:
@@ -290,6 +295,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def item_id(text: str) -> str:
+    """Return an id as it is listed; small letters are the same ones."""
+    return text.upper() if is_id(text.upper()) else text
+
+
 def address(text: str) -> Mailbox:
     """Return a mailbox; raises ValueError."""
     return parse_mailbox(text)
@@ -316,9 +326,9 @@ def server(text: str) -> DeliverySettings:
 # -- printing ------------------------------------------------------------------------
 
 
-def _complain(problem: Exception | str) -> int:
+def _complain(problem: Exception | str, status: int = _USAGE) -> int:
     print(visible(f"smtpguard: {problem}"), file=sys.stderr)
-    return _USAGE
+    return status
 
 
 def _done(arguments: argparse.Namespace, word: str, item: str, **more: str) -> int:

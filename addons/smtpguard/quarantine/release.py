@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from smtpguard.errors import QuarantineError
+from smtpguard.errors import NotReleasedError, QuarantineError
 from smtpguard.model.mailbox import Path
 from smtpguard.policy.deliveryreader import DeliverySettings
 from smtpguard.quarantine.delivery import Fate, Mail, deliver
@@ -45,7 +45,8 @@ def release(
 
     To all whom it is held for, to ``recipients`` of them alone, or to others in ``to``.
     Without ``delivery`` it goes to the upstream it was meant for. ``force`` sends it
-    also to whom it has gone or may have gone. Raises QuarantineError.
+    also to whom it has gone or may have gone. Raises QuarantineError; NotReleasedError
+    where nobody is left to send it to.
     """
     with store.locked(item):
         record = store.read(item)
@@ -57,7 +58,7 @@ def release(
             record = replace(record, part=replace(record.part, state=State.KEPT))
         record, numbers = _chosen(record, recipients, to, force=force)
         if not numbers:
-            raise QuarantineError(f"{item}: {_why_not(record)}")
+            raise NotReleasedError(f"{item}: {_why_not(record)}")
         content = whole(store, record)
         attempt = _Release(store, record, numbers, clock)
         return attempt.run(

@@ -157,7 +157,7 @@ class Store:
         """Return an item's record. Raises QuarantineError, also where it is damaged."""
         path = self._path(item, RECORD)
         try:
-            with path.open("rb") as file:
+            with open(path, "rb", opener=_at_once) as file:
                 octets = file.read(recordfile.MAX_OCTETS + 1)
             if not self._path(item, OCTETS).exists():
                 raise QuarantineError(f"{path.name}: its octets are missing")
@@ -296,6 +296,11 @@ class Store:
 
     def _sync(self) -> None:
         _sync(self.folder)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting for a writer: what is no file holds no record."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _no_such(item: str) -> QuarantineError:
