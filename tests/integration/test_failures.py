@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import StartGuard
 
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 DOC = Path(__file__).parents[2] / "docs" / "failures.md"
 HEAD = lines("From: a@out.example", "Subject: a cell", "Message-ID: <%d@out.example>")

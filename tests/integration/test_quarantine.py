@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import StartGuard
 
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 RULES = """\
 version: 1

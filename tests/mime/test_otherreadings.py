@@ -196,6 +196,7 @@ def test_time_grows_with_the_content_alone(unit: bytes) -> None:
     assert large < max(small, 0.002) * 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("read", "unit"),
     [

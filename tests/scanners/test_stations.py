@@ -229,7 +229,7 @@ def test_health_waits_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stations_module, "HEALTH_SECONDS", 0.01)
 
     async def never(_: object) -> list[tuple[str, str, str, str]]:
-        await asyncio.sleep(10)
+        await asyncio.sleep(0.5)
         return []
 
     monkeypatch.setattr(stations_module._Desk, "health", never)

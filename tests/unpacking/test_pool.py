@@ -16,6 +16,9 @@ from smtpguard.unpacking import pool as pool_module
 from smtpguard.unpacking.pool import Pool
 
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = str(Path(__file__).resolve().parents[2])
 ADDONS = str(Path(pool_module.__file__).resolve().parents[2])
 JOB = "tests.unpacking.planted:job"
