@@ -21,6 +21,7 @@ from mitmproxy import exceptions
 from mitmproxy.test import taddons
 
 from smtpguard import addon as addon_module
+from smtpguard import alarms
 from smtpguard.addon import SmtpGuard
 from smtpguard.dialogue import TransactionRecord
 from smtpguard.errors import QuarantineError
@@ -592,6 +593,31 @@ def test_a_reload_can_be_asked_for(
         await until(lambda: policies(guard) == ["second"])
 
     live(scene)
+
+
+def test_who_is_told_of_alarms_is_as_the_rules_say_now(
+    live: Any, guard: SmtpGuard, rules: Path
+) -> None:
+    delivery = "delivery: {host: mx.test, from: guard@own.test}\n"
+    alarm = "alarm: {notify: root@own.test}\n"
+    first = RULES.format(name="first").replace(
+        "policies:", f"{delivery}{alarm}policies:"
+    )
+    rules.write_text(first)
+
+    async def scene() -> None:
+        assert guard._pipeline is not None
+        old: Any = guard._pipeline.notifier
+        assert [old.alarm] == alarms._LISTENERS
+        rules.write_text(first.replace("root@", "boss@"))
+        await until(lambda: guard._pipeline.notifier is not old)  # type: ignore[union-attr]
+        await until(lambda: old._is_ended)
+        new: Any = guard._pipeline.notifier
+        assert [str(one) for one in new.alarmed] == ["boss@own.test"]
+        await until(lambda: [new.alarm] == alarms._LISTENERS)
+
+    live(scene)
+    assert alarms._LISTENERS == []
 
 
 def test_the_health_of_scanners_can_be_asked_for(

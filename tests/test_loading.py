@@ -338,3 +338,26 @@ def test_without_the_key_nobody_remembers(folder: Path) -> None:
     (folder / "rules.yaml").write_text(GOOD)
     path = str(folder / "rules.yaml")
     assert load_for_clients(path, "mx.test", first).blocker is None
+
+
+def test_who_sends_mail_of_ours_is_kept_while_the_rules_say_the_same(
+    folder: Path,
+) -> None:
+    path = folder / "rules.yaml"
+    delivery = "delivery: {host: mx.test, from: guard@own.test}\n"
+    path.write_text(
+        GOOD.replace("lists:", f"{delivery}quarantine: {{folder: q}}\nlists:")
+    )
+    first = load_for_clients(str(path), "mx.test")
+    second = load_for_clients(str(path), "mx.test", first)
+    assert first.notifier is not None
+    assert second.notifier is first.notifier
+    assert second.keeper is first.keeper
+    path.write_text(path.read_text().replace("mx.test", "other.test"))
+    third = load_for_clients(str(path), "mx.test", second)
+    assert third.notifier is not second.notifier
+    # Copies that it keeps are to go where the rules say now.
+    assert third.keeper is not second.keeper
+    path.write_text(GOOD)
+    fourth = load_for_clients(str(path), "mx.test", third)
+    assert (fourth.notifier, fourth.keeper) == (None, None)

@@ -281,6 +281,9 @@ class SmtpGuard:
         return str(new.rules), new.own_name, self._pipeline, _ciphers()
 
     def _use(self, pipeline: Pipeline) -> None:
+        old = self._pipeline.notifier if self._pipeline is not None else None
+        if old is not None and old is not pipeline.notifier:
+            old.retire()
         self._pipeline = pipeline
         self._loaded_at = datetime.now().astimezone()
         self._watch.watch(pipeline.rules.files)

@@ -130,10 +130,8 @@ def _own_mail(rules: Ruleset, previous: Pipeline | None) -> OwnMail | None:
     from smtpguard.ownmail import OwnMail  # noqa: PLC0415
 
     known = previous.notifier if previous else None
-    if isinstance(known, OwnMail):
-        if (known.delivery, known.alarmed) == (rules.delivery, rules.alarm):
-            return known
-        known.retire()
+    if isinstance(known, OwnMail) and known.is_for(rules.delivery, rules.alarm):
+        return known
     return OwnMail(rules.delivery, local_time, rules.alarm)
 
 

@@ -92,6 +92,10 @@ class OwnMail:
         self._is_telling = False
         self._is_ended = False
 
+    def is_for(self, delivery: DeliverySettings, alarmed: tuple[Mailbox, ...]) -> bool:
+        """Whether it sends as such rules say."""
+        return (self.delivery, self.alarmed) == (delivery, alarmed)
+
     def send_copy(self, store: Store, item: str) -> None:
         """Have a copy sent that lies in the quarantine; it goes when it was."""
         with self._changed:
