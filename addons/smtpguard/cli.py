@@ -3,7 +3,8 @@
 Exit status 0: fine; 1: a finding (a message is refused, a rule file is wrong, an
 outcome is not the expected one, a container does not verify); 2: usage, something that
 could not be read or written, or a gateway that cannot start. Owns arguments and
-printing; ``unlock``, ``quarantine`` and ``blocked`` have modules of their own.
+printing; ``unlock``, ``quarantine``, ``blocked`` and ``import`` have modules of their
+own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smtpguard import __version__, blockcommand, quarantinecommand, unlockcommand
+from smtpguard import (
+    __version__,
+    blockcommand,
+    importcommand,
+    quarantinecommand,
+    unlockcommand,
+)
+from smtpguard.arguments import Once, path
 from smtpguard.errors import RulesError, SmtpGuardError, os_text
 from smtpguard.loading import check_rules, default_rules, load_pipeline
 from smtpguard.policy.files import must_be_file
@@ -93,33 +101,11 @@ def parser() -> argparse.ArgumentParser:
     unlockcommand.add_arguments(unlock)
     quarantinecommand.add_command(commands)
     blockcommand.add_commands(commands)
+    importcommand.add_command(commands)
     return top
 
 
 type _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
-
-
-def path(text: str) -> Path:
-    """Return a path. Raises ValueError for "", which is not the current folder."""
-    if not text:
-        raise ValueError
-    return Path(text)
-
-
-class _Once(argparse.Action):
-    """Takes one value, and refuses a second one rather than forget the first."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,  # noqa: ANN401 - argparse's own
-        option_string: str | None = None,
-    ) -> None:
-        """Note the value. Exits where there is one already."""
-        if getattr(namespace, self.dest) is not self.default:
-            parser.error(f"{option_string} is given twice")
-        setattr(namespace, self.dest, values)
 
 
 def _add_rules(command: argparse.ArgumentParser) -> None:
@@ -127,7 +113,7 @@ def _add_rules(command: argparse.ArgumentParser) -> None:
         "--rules",
         metavar="FILE",
         default=str(default_rules()),
-        action=_Once,
+        action=Once,
         help="rule file (default: the rules/default.yaml that comes with smtpguard)",
     )
 
@@ -287,7 +273,7 @@ def _add_inspect(commands: _Commands) -> None:
         "paths", nargs="+", metavar="PATH", type=path, help="file, folder or mbox file"
     )
     _add_rules(command)
-    once = partial(command.add_argument, action=_Once)
+    once = partial(command.add_argument, action=Once)
     once("--policy", metavar="NAME", help="where several would match")
     once("--mail-from", metavar="ADDRESS", help="'<>' is the null reverse-path")
     command.add_argument("--rcpt-to", metavar="ADDRESS", action="append", default=[])
