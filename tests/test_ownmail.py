@@ -167,6 +167,42 @@ def test_a_copy_that_another_process_sends_is_no_alarm(
     assert server.messages == []
 
 
+def test_no_address_stands_in_the_log(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """smtpguard_log_addresses holds here too, and replies quote addresses."""
+    answers = {b"RCPT": b"550 5.1.1 <anna@y.test>: no such user\r\n"}
+    with Server(answers=answers) as server:
+        sender = own_mail(server.port)
+        sender.send_copy(store, copy(store))
+        sender.notify(RECORD)
+        sender.stop()
+    assert "answered 550" in caplog.text
+    assert "notices that were not sent: 1: answered 550" in caplog.text
+    assert "@" not in caplog.text
+
+
+def test_where_no_thread_can_be_started_the_next_one_does_all(
+    store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    sender = own_mail(server.port)
+    items = [copy(store), copy(store)]
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", fail)
+        sender.send_copy(store, items[0])
+        sender.notify(RECORD)
+    sender.send_copy(store, items[1])
+    sender.notify(RECORD)
+    sender.stop()
+    assert store.ids() == []
+    [notice] = [one for one in server.messages if one != MESSAGE]
+    assert b"Subject: smtpguard: 2 rejected\r\n" in notice
+    assert len(server.messages) == 3
+
+
 def test_many_copies_wait_for_few_senders(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +245,8 @@ def test_at_the_end_what_waits_stays(
     for item in items:
         sender.send_copy(store, item)
     sender.stop()
-    assert "2 copies stay in the quarantine for now" in caplog.text
+    left = ownmail.SENDERS + 2
+    assert f"copies that are not sent, or in doubt: {left}" in caplog.text
     gate.set()
     wait_until(lambda: len(store.ids()) == 2, "what was under way has ended")
 

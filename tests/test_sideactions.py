@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from smtpguard.model.content import MemorySpool
 from smtpguard.model.disposition import Disposition, Outcome
+from smtpguard.model.mailbox import Path
 from smtpguard.model.verdict import Verdict, VerdictKind
 from tests.judging import (
     PLAIN,
@@ -10,6 +14,9 @@ from tests.judging import (
     PreparedScanners,
     attachment,
     judge_message,
+    make_envelope,
+    make_pipeline,
+    make_session,
     mixed,
     names,
     octets,
@@ -124,3 +131,67 @@ def test_a_signed_name_counts_as_an_edit_of_a_field() -> None:
     assert (said.outcome, said.rule) == (Outcome.REJECTED, "on_dkim")
     said = judged('add_header: "X-B: 1"', "on_dkim: deny", mail=signature + PLAIN)
     assert octets(said) == b"X-B: 1\r\n" + signature + PLAIN
+
+
+def to(*recipients: str, sender: str = "a@out.test") -> Disposition:
+    """Judge a plain mail under a policy with copies and notices for everything."""
+    text = rules(
+        "bcc: [anna@own.test, bert@own.test]",
+        'filenames: [{match: "*", action: allow, notify: carl@own.test}]',
+        top=TOP,
+    )
+    session, spool = make_session(), MemorySpool()
+    spool.write(PLAIN)
+    envelope = make_envelope(sender or "a@out.test", *recipients)
+    if not sender:
+        envelope.reverse_path = Path(None)
+    return make_pipeline(text).begin(session).message(session, envelope, spool)
+
+
+def test_who_gets_the_message_needs_no_copy() -> None:
+    assert to("b@own.test").side.bcc == (ANNA, BERT)
+    assert to("b@own.test", "ANNA@own.test").side.bcc == (BERT,)
+
+
+def test_a_copy_that_comes_through_again_makes_no_other() -> None:
+    """Else each would make the next, for ever."""
+    assert to("anna@own.test", sender="").side.bcc == ()
+    assert to("anna@own.test", "bert@own.test", sender="").side.bcc == ()
+
+
+def test_a_notice_that_comes_through_again_makes_no_other() -> None:
+    assert to("b@own.test").side.notify == (CARL,)
+    assert to("carl@own.test").side.notify == (CARL,)
+    assert to("carl@own.test", sender="").side.notify == ()
+
+
+def test_an_exception_that_has_a_message_scored_has_its_own() -> None:
+    exceptions = (
+        '[{match: "*", action: scan, bcc: anna@own.test, add_header: "X-A: 1"}]'
+    )
+    bulk = "bulk: {at: 5, action: tag}"
+    said = judged(f"spam: {{scanner: s, {bulk}, exceptions: {exceptions}}}", mail=PLAIN)
+    assert said.side.bcc == (ANNA,)
+    assert octets(said) == b"X-A: 1\r\n" + PLAIN
+
+
+def test_what_was_released_is_copied_now_and_nobody_is_told_again() -> None:
+    rule = '{match: "Subject", action: quarantine, bcc: anna@own.test, '
+    rule += 'add_header: "X-A: 1", notify: bert@own.test}'
+    text = rules(f'headers: [{rule}, {{match: "*", action: allow}}]', top=TOP)
+    session, spool = make_session(), MemorySpool()
+    spool.write(PLAIN)
+    first = make_pipeline(text).begin(session).message(session, make_envelope(), spool)
+    assert (first.outcome, first.side.bcc) == (Outcome.QUARANTINED, ())
+    assert first.side.notify == (BERT,)
+    pipeline = replace(make_pipeline(text), keeper=Remembers())  # type: ignore[arg-type]
+    again = pipeline.begin(session).message(session, make_envelope(), spool)
+    assert again.outcome is Outcome.MODIFIED
+    assert (again.side.bcc, again.side.notify) == ((ANNA,), ())
+
+
+class Remembers:
+    """A keeper that has released everything."""
+
+    def was_released(self, *_: object) -> bool:
+        return True

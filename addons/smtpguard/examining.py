@@ -9,7 +9,6 @@ from smtpguard.editing import is_structural, settled
 from smtpguard.locking.container import is_container
 from smtpguard.looking import doubts
 from smtpguard.model.decision import (
-    NO_SIDE,
     Action,
     Decision,
     SideActions,
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from smtpguard.looking import Look
     from smtpguard.mime import Field, Message, Part
+    from smtpguard.model.mailbox import Mailbox
     from smtpguard.model.verdict import Verdict
     from smtpguard.policy import Policy
     from smtpguard.policy.facts import MessageFacts
@@ -60,10 +60,26 @@ class Examined:
         return [*self.doubts, *self.whole, *fields, _NOTHING]
 
     def side(self) -> SideActions:
-        """Return what all that was said has done beside what counts."""
+        """Return what all that was said has done beside what counts.
+
+        Whoever gets the message needs no copy of it. Copies and notices of ours may
+        come through here again, and make no others.
+        """
         said = (*self.about_all(), *self.parts.values())
         own = self.policy.handling.side
-        return all_sides((own, *(one.side for one in said)))
+        side = all_sides((own, *(one.side for one in said)))
+        envelope = self.facts.envelope
+        if envelope is None or not side:
+            return side
+        paths = (one.forward_path for one in envelope.standing)
+        there = {_key(path.mailbox) for path in paths if path.mailbox}
+        bcc = tuple(one for one in side.bcc if _key(one) not in there)
+        if there <= set(map(_key, side.bcc)):
+            bcc = ()
+        notify, is_ours = side.notify, envelope.reverse_path.mailbox is None
+        if is_ours and there <= set(map(_key, notify)):
+            notify = ()
+        return replace(side, bcc=bcc, notify=notify)
 
     def goes_on(self) -> bool:
         """Whether the message goes to its recipients, with or without edits.
@@ -126,14 +142,20 @@ MAX_KEPT = 50
 _NOTHING = Decision(Action.ALLOW)
 
 
+def _key(mailbox: Mailbox) -> tuple[str, str]:
+    """Return what addresses are compared by: local parts without case, as in rules."""
+    return mailbox.local_part.casefold(), mailbox.domain
+
+
 def _let_go(said: Decision) -> Decision:
     if said.action is not Action.QUARANTINE:
         return said
     reason = f"{said.reason}; it was released from the quarantine"
     step = TraceStep("released", matched=True, reason=reason)
     trace = (*said.trace, step)
-    # What was done beside it is done, too.
-    return replace(said, action=Action.ALLOW, reason=reason, trace=trace, side=NO_SIDE)
+    # Whom it was to be told was told; what goes on now was not copied so far.
+    side = replace(said.side, notify=())
+    return replace(said, action=Action.ALLOW, reason=reason, trace=trace, side=side)
 
 
 def examined(

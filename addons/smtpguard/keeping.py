@@ -20,8 +20,10 @@ from smtpguard.model.disposition import Outcome
 from smtpguard.model.mailbox import Path
 from smtpguard.quarantine.parts import (
     accept_part,
+    are_doubted,
     doubt_abandoned,
     doubt_part,
+    doubted_copies,
     keep_part,
     refuse_part,
     unsent_copies,
@@ -57,6 +59,10 @@ COPIES = "copies"
 """Likewise, of copies that are to be sent."""
 MAX_TOLD = 200
 """Characters of a subject or an author in a record."""
+MAX_UNSETTLED = 10_000
+"""Items whose settling waits for another try; of more it waits for the next start."""
+_KEPT_PARAMETERS = frozenset({"REQUIRETLS", "SMTPUTF8"})
+"""Of MAIL: what a copy may not do without either."""
 _WENT_ON = frozenset({Outcome.RELAYED, Outcome.MODIFIED})
 
 
@@ -75,19 +81,20 @@ class FolderKeeper:
         self.own_mail = own_mail
         self._clock = clock
         self._store = Store(FilePath(settings.folder), settings.max_size)
+        self._has_doubts = True
+        """Whether a part or copy may be in doubt, as far as this process knows."""
+        self._unsettled: dict[str, TransactionRecord] = {}
+        """By item: how its transaction ended, where that could not be noted."""
+        self._told: set[str] = set()
+        """Copies in doubt that somebody was told of."""
         self._released = Released(self._store.folder)
 
     def start(self) -> None:
-        """Put in doubt what an earlier process has left unsettled; log it.
-
-        Copies that it has not sent are sent.
-        """
+        """Put in doubt what an earlier process has left unsettled; log it."""
         try:
             for item in doubt_abandoned(self._store):
                 logger.warning("quarantine: %s is in doubt", item)
-            if self.own_mail is not None:
-                for item in unsent_copies(self._store):
-                    self.own_mail.send_copy(self._store, item)
+            self._has_doubts = are_doubted(self._store)
         except QuarantineError as error:
             logger.error("quarantine: %s", error)  # noqa: TRY400 - the text says it
 
@@ -163,30 +170,60 @@ class FolderKeeper:
             )
             # From nobody: no bounce tells the sender who has copies.
             to = tuple(HeldRecipient(Path(one), Path(one)) for one in said.side.bcc)
-            record = replace(record, reverse_path=Path(None), recipients=to)
+            asked = envelope.asked.parameters
+            kept = tuple(one for one in asked if one.keyword in _KEPT_PARAMETERS)
+            nobody = Path(None, kept)
+            record = replace(record, reverse_path=nobody, recipients=to)
             yield record, (said.content or content).chunks()
 
     def settle(self, item: str, record: TransactionRecord) -> None:
-        """Note how the transaction ended of whose message a part is kept."""
+        """Note how the transaction ended of whose message a part is kept.
+
+        Where that cannot be it is tried again when it is tidied.
+        """
         try:
-            if record.outcome in _WENT_ON:
-                kind = accept_part(self._store, item).kind
-                if kind is Kind.COPY and self.own_mail is not None:
-                    self.own_mail.send_copy(self._store, item)
-            elif record.in_doubt:
-                doubt_part(self._store, item)
-            else:
-                refuse_part(self._store, item)
+            self._settle(item, record)
         except QuarantineError as error:
             logger.error("tx=%s: %s", record.id, error)  # noqa: TRY400 - the text says it
+            raise_alarm("quarantine", f"{item} is not settled: {error}")
+            if len(self._unsettled) < MAX_UNSETTLED:
+                self._unsettled[item] = record
+
+    def _settle(self, item: str, record: TransactionRecord) -> None:
+        if record.outcome in _WENT_ON:
+            kept = accept_part(self._store, item, doubts=self._has_doubts)
+            if kept.kind is Kind.COPY and self.own_mail is not None:
+                self.own_mail.send_copy(self._store, item)
+        elif record.in_doubt:
+            self._has_doubts = True
+            doubt_part(self._store, item)
+        else:
+            refuse_part(self._store, item)
 
     def tidy(self) -> None:
-        """Delete what is too old, or too much (``Keeper``)."""
+        """Delete what is too old, or too much, and try again what did not work
+        (``Keeper``)."""
+        unsettled, self._unsettled = self._unsettled, {}
+        for item, record in unsettled.items():
+            self.settle(item, record)
         try:
             for item in purge(self._store, self.settings, self._clock()):
                 logger.info("quarantine: %s is purged", item)
+            self._look_after_copies()
+            self._has_doubts = are_doubted(self._store)
         except QuarantineError as error:
             logger.error("quarantine: %s", error)  # noqa: TRY400 - the text says it
+
+    def _look_after_copies(self) -> None:
+        """Send copies that were not, and tell of those in doubt."""
+        if self.own_mail is not None:
+            for item in unsent_copies(self._store):
+                self.own_mail.send_copy(self._store, item)
+        doubted = set(doubted_copies(self._store))
+        if doubted - self._told:
+            where = "smtpguard quarantine list --kind copy"
+            raise_alarm("copies", f"{len(doubted)} in doubt: {where}")
+        self._told = doubted
 
     def drop(self, kept: Sequence[str]) -> None:
         """Delete what was kept of a message that its client has still (``Keeper``)."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from smtpguard.dialogue.record import TransactionRecord
     from smtpguard.model.mailbox import Mailbox
     from smtpguard.policy.deliveryreader import DeliverySettings
+    from smtpguard.quarantine.delivery import Result
     from smtpguard.quarantine.store import Store
 
 
@@ -103,8 +104,8 @@ class OwnMail:
             if has_room:
                 self._copies.append((store, item))
             if has_room and self._senders < SENDERS:
-                self._senders += 1
-                _start(self._send_copies, "smtpguard copies")
+                # Without a thread it waits for the next one that has one.
+                self._senders += _is_started(self._send_copies, "smtpguard copies")
         if not has_room:
             _stays(item, f"{MAX_WAITING} others wait")
 
@@ -135,8 +136,7 @@ class OwnMail:
                 else:
                     box.more += 1
             if not self._is_telling:
-                self._is_telling = True
-                _start(self._tell_all, "smtpguard notices")
+                self._is_telling = _is_started(self._tell_all, "smtpguard notices")
             self._changed.notify_all()
 
     def retire(self) -> None:
@@ -152,10 +152,10 @@ class OwnMail:
             self._changed.wait_for(
                 lambda: not self._senders and not self._is_telling, STOP_SECONDS
             )
-            left = len(self._copies)
+            left = len(self._copies) + self._senders
             self._copies.clear()
         if left:
-            logger.warning("%d copies stay in the quarantine for now", left)
+            logger.warning("copies that are not sent, or in doubt: %d", left)
 
     # -- threads -----------------------------------------------------------------------
 
@@ -179,13 +179,9 @@ class OwnMail:
     def _send_copy(self, store: Store, item: str) -> None:
         try:
             results = release(store, item, self.delivery, self._clock)
-            failed = [
-                f"{to}: {r.text}"
-                for to, r in results.items()
-                if r.fate is not Fate.SENT
-            ]
+            failed = [one for one in results.values() if one.fate is not Fate.SENT]
             if failed:
-                _stays(item, failed[0])
+                _stays(item, _words(failed[0]))
             else:
                 store.delete(item)
         except QuarantineError as error:
@@ -199,7 +195,7 @@ class OwnMail:
             try:
                 self._send(mailbox, box)
             except Exception:
-                logger.exception("a mail to %s was not sent", mailbox)
+                logger.exception("a mail of notices was not sent")
 
     def _next_box(self) -> tuple[Mailbox, _Box] | None:
         """Wait for a box that is due and take what is in it; None at the end."""
@@ -227,7 +223,7 @@ class OwnMail:
         result = send_text(self.delivery, mailbox, mail)
         if result.fate is not Fate.SENT:
             count = len(box.notices) + box.more
-            logger.error("notices that were not sent: %d: %s", count, result.text)
+            logger.error("notices that were not sent: %d: %s", count, _words(result))
 
 
 def notice_of(record: TransactionRecord, now: datetime) -> Notice:
@@ -253,9 +249,22 @@ def notice_of(record: TransactionRecord, now: datetime) -> Notice:
     return Notice(str(record.outcome), tuple(lines))
 
 
-def _start(target: Callable[[], None], name: str) -> None:
+def _is_started(target: Callable[[], None], name: str) -> bool:
+    """Start a thread; False where there can be no more."""
     # A server that does not answer must not hold up the end of the process.
-    threading.Thread(target=target, name=name, daemon=True).start()
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        logger.error("%s: %s", name, error)  # noqa: TRY400 - the text says it
+        return False
+    return True
+
+
+def _words(result: Result) -> str:
+    """Return why something was not sent, for the log: a reply may quote addresses."""
+    code = result.text[:3]
+    return f"answered {code}" if code.isdigit() else result.text
 
 
 def _stays(item: str, reason: str) -> None:

@@ -106,6 +106,9 @@ def answered(examined: Examined, asked: Questions, verdicts: Verdicts) -> Examin
         exception = examined.policy.unscored(examined.facts)
         if exception.action is not Action.SCAN:
             whole.append(exception)
+        elif exception.side:
+            # It is scored, and what its rule has done beside that is done.
+            whole.append(replace(exception, action=Action.ALLOW))
         if SPAM in asked:
             whole.append(on_spam(spam, shown[SPAM]))
     return replace(examined, parts=parts, whole=tuple(whole), verdicts=shown)

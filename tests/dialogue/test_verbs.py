@@ -117,6 +117,7 @@ def test_the_tenth_error_has_its_reply_and_then_421() -> None:
         (b"NOOP " + b"x" * 4000 + b"\r\n", True),
         (b"XFOO\r\n" * 10, True),
         (b"XFOO\r\nQUIT\r\n", False),
+        (b"BDAT 999999999999 LAST\r\n", False),
         (b"MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nRSET\r\nQUIT\r\n", False),
     ],
 )

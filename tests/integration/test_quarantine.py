@@ -139,6 +139,7 @@ def test_a_released_message_arrives_once_and_is_not_held_again(
 def test_what_cannot_be_kept_is_put_off(guard: Guard, sink: Sink) -> None:
     assert guard.rules is not None
     folder = guard.rules.parent / "held"
+    folder.mkdir(mode=0o700, exist_ok=True)  # where no test before has kept anything
     away = folder.rename(folder.with_name("away"))
     folder.write_text("no folder", "utf-8")
     try:

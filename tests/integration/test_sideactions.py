@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from smtpguard.quarantine.store import Store
 from tests.integration.bed.process import free_port, wait_until
 from tests.integration.sending import sent
 from tests.integration.test_quarantine import held, octets_of, quarantine
 from tests.judging import TEXT_PART, attachment, lines, mixed
+from tests.quarantine.making import MESSAGE
 from tests.quarantine.servers import Server
+from tests.test_ownmail import copy
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from email.message import EmailMessage
+    from pathlib import Path
 
     from tests.integration.bed.guard import Guard
     from tests.integration.conftest import StartGuard
@@ -172,3 +176,35 @@ def test_an_alarm_is_told_within_ten_seconds(
     assert alarm["Subject"] == "smtpguard: 1 alarm"
     assert alarm.get_content().startswith("scanners: v: unavailable")
     assert upstream.messages == []
+
+
+def test_copies_that_cannot_be_sent_do_not_keep_the_gateway_from_starting(
+    start_guard: StartGuard, upstream: Server, office: Server, tmp_path: Path
+) -> None:
+    """mitmproxy ends where an error is logged while it starts."""
+    store = Store(tmp_path / "held")
+    damaged, whole = copy(store), copy(store)
+    store.octets(damaged).write_bytes(b"")
+    text = RULES.format(office=office.port, nobody=free_port())
+    text = text.replace("folder: held", f"folder: {store.folder}")
+    guard = start_guard(f"reverse:tcp://127.0.0.1:{upstream.port}", text)
+    wait_until(lambda: store.ids() == [damaged], "the other one is sent")
+    assert office.messages[0] == MESSAGE
+    guard.wait_log("alarm: copies: ")
+    assert sent(guard, PLAIN, "b@own.example").startswith("250 ")
+    assert whole not in store.ids()
+
+
+def test_copies_that_come_back_end(start_guard: StartGuard, upstream: Server) -> None:
+    """``delivery`` is the gateway itself, as where it stands before all servers."""
+    port = free_port()
+    text = RULES.format(office=port, nobody=free_port()).replace(
+        "    add_header", "    bcc: archive@own.example\n    add_header"
+    )
+    mode = f"reverse:tcp://127.0.0.1:{upstream.port}"
+    guard = start_guard(mode, text, port=port)
+    assert sent(guard, PLAIN, "b@own.example").startswith("250 ")
+    wait_until(lambda: len(upstream.messages) == 2, "message and copy")
+    wait_until(lambda: held(guard, "archive@own.example") == [], "the copy is gone")
+    assert guard.stop() == 0
+    assert len(upstream.messages) == 2

@@ -10,14 +10,17 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from smtpguard.errors import QuarantineError
+from smtpguard.model.mailbox import Path as MailPath
 from smtpguard.quarantine.delivery import Fate
-from smtpguard.quarantine.record import State, Upstream
+from smtpguard.quarantine.record import HeldPart, HeldRecipient, State, Upstream
 from smtpguard.quarantine.release import release, upstream_delivery
 from smtpguard.quarantine.released import Released
 from smtpguard.quarantine.store import Store
+from smtpguard.quarantine.upkeep import reindex
 from tests.integration.bed.process import free_port
 from tests.integration.sink import Sink
 from tests.quarantine.making import (
+    DIGEST,
     MESSAGE,
     NOW,
     boxes,
@@ -26,6 +29,7 @@ from tests.quarantine.making import (
     output,
     part,
     python,
+    record,
     to,
 )
 from tests.quarantine.servers import CLOSE, Server
@@ -445,3 +449,21 @@ def test_the_output_of_a_release_is_empty(store: Store) -> None:
     assert told == b""
     assert states(store, made) == {"b@y.test": RELEASED}
     assert replace(store.read(made.id), recipients=()) == replace(made, recipients=())
+
+
+def test_a_copy_that_was_sent_lets_no_message_go(store: Store) -> None:
+    """Nobody has held the message, and nobody let it go."""
+    path = MailPath(boxes("ceo@y.test")[0])
+    made = replace(
+        record(),
+        part=HeldPart("", (), "message/rfc822", DIGEST, State.KEPT),
+        recipients=(HeldRecipient(path, path),),
+    )
+    item = store.keep(made, [MESSAGE])
+    with Server() as server:
+        release(store, item.id, to(server.port), lambda: NOW)
+    assert server.messages == [MESSAGE]
+    assert path.mailbox is not None
+    assert not Released(store.folder).was_released(item.sha256, path.mailbox, NOW)
+    reindex(store)
+    assert not Released(store.folder).was_released(item.sha256, path.mailbox, NOW)

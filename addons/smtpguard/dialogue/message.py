@@ -15,7 +15,7 @@ from smtpguard.dialogue.exchange import settled
 from smtpguard.dialogue.keepalive import wait_keeping
 from smtpguard.dialogue.parameters import message_limit
 from smtpguard.dialogue.waits import Expired, Hangup, Task
-from smtpguard.errors import ProtocolError, os_text
+from smtpguard.errors import os_text
 from smtpguard.wire import DataReader, TextReader, parse_bdat, replies
 
 
@@ -90,10 +90,10 @@ def bdat(d: Dialogue, command: Command) -> Task[None]:
 
 def chunk_size(d: Dialogue, command: Command) -> tuple[int, bool]:
     """Return size in octets and LAST of a chunk. Raises ProtocolError with ``closes``
-    where its octets cannot be told from what follows, or are beyond consuming."""
+    where its octets cannot be told from what follows, Hangup beyond consuming."""
     size, last = parse_bdat(command.argument)
     if size > 2 * d.settings.limits.message:
-        raise ProtocolError("chunk over any limit", replies.LIMIT_CLOSE, closes=True)
+        raise Hangup(replies.LIMIT_CLOSE, "chunk over any limit")
     return size, last
 
 

@@ -22,6 +22,7 @@ from smtpguard.quarantine.record import Kind, State
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from smtpguard.quarantine.index import Row
     from smtpguard.quarantine.record import HeldPart, Record
     from smtpguard.quarantine.store import Store
 
@@ -38,15 +39,17 @@ def keep_part(store: Store, record: Record, chunks: Iterable[bytes]) -> Record:
     return store.keep(replace(record, part=owned), chunks)
 
 
-def accept_part(store: Store, item: str) -> Record:
+def accept_part(store: Store, item: str, *, doubts: bool = True) -> Record:
     """Note that the upstream has taken the rest of the message: the part is kept.
 
-    Returns its record. Raises QuarantineError; then it stays pending, and is in doubt
-    once this process is gone.
+    ``doubts``: whether one may be in doubt of which this is another one; to look for it
+    is to look at the whole folder. Returns the record. Raises QuarantineError; then it
+    stays pending, and is in doubt once this process is gone.
     """
     record = _settle(store, item, State.KEPT)
     try:
-        _remove_doubted(store, record)
+        if doubts:
+            _remove_doubted(store, record)
     except QuarantineError as error:
         # The part is kept, and another one is in doubt: no loss.
         logger.warning("the part in doubt before %s stays: %s", item, error)
@@ -101,11 +104,32 @@ def doubt_abandoned(store: Store) -> list[str]:
 
 def unsent_copies(store: Store) -> list[str]:
     """Return the copies that are to be sent and were not. Raises QuarantineError."""
+    return [row.id for row in _rows(store, Query(State.HELD, Kind.COPY))]
+
+
+def doubted_copies(store: Store) -> list[str]:
+    """Return the copies of which nobody can tell whether they are to be sent, or have
+    arrived. Raises QuarantineError."""
+    copies = _rows(store, Query(kind=Kind.COPY))
+    return [
+        row.id
+        for row in copies
+        if row.state is State.IN_DOUBT
+        or (row.state is State.RELEASING and not store.is_locked(row.id))
+    ]
+
+
+def are_doubted(store: Store) -> bool:
+    """Whether any part or copy is in doubt. Raises QuarantineError."""
+    return bool(_rows(store, Query(State.IN_DOUBT)))
+
+
+def _rows(store: Store, query: Query) -> list[Row]:
     if not store.folder.is_dir():  # nothing was ever kept
         return []
     with Index(store) as index:
         index.refresh()
-        return [row.id for row in index.rows(Query(State.HELD, Kind.COPY))]
+        return index.rows(query)
 
 
 def _is_doubted(store: Store, item: str) -> bool:

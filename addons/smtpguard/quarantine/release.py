@@ -15,7 +15,7 @@ from smtpguard.model.mailbox import Path
 from smtpguard.policy.deliveryreader import DeliverySettings
 from smtpguard.quarantine.delivery import Fate, Mail, deliver
 from smtpguard.quarantine.record import HeldRecipient, Kind, State, address
-from smtpguard.quarantine.released import Released
+from smtpguard.quarantine.released import Released, is_remembered
 from smtpguard.quarantine.survey import whole
 
 
@@ -109,7 +109,7 @@ class _Release:
         numbers = [self._numbers[at] for at in accepted]
         sha256 = self._record.sha256
         try:
-            for at in numbers:
+            for at in numbers if is_remembered(self._record) else ():
                 mailbox = self._before[at].mailbox
                 self._released.remember(sha256, mailbox, self._clock())
             about_to = {

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from smtpguard.errors import QuarantineError, os_text
-from smtpguard.quarantine.record import address
+from smtpguard.quarantine.record import Kind, address
 
 
 if TYPE_CHECKING:
@@ -22,10 +22,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smtpguard.model.mailbox import Mailbox
+    from smtpguard.quarantine.record import Record
 
 
 REMEMBERED: Final = 24 * 60 * 60.0
 """Seconds."""
+
+
+def is_remembered(record: Record) -> bool:
+    """Whether a release of an item is remembered: nobody has held a copy, and nobody
+    let one go."""
+    return record.kind is Kind.MESSAGE
 
 
 class Released:

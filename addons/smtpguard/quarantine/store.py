@@ -232,6 +232,7 @@ class Store:
 
     def remove(self, item: str) -> None:
         """Delete an item that is held. Raises QuarantineError."""
+        size = self.size_of(item)
         try:
             # Without its record it is no item any more, whatever happens then.
             self._path(item, RECORD).unlink(missing_ok=True)
@@ -240,7 +241,7 @@ class Store:
         except OSError as error:
             text = f"cannot delete {item}: {os_text(error)}"
             raise QuarantineError(text) from error
-        self._measured = -MEASURED
+        self._used -= size
 
     def sweep(self, now: float, keep: float = 0.0) -> list[str]:
         """Remove what crashes have left behind; return the names of those files.

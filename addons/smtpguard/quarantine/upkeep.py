@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from smtpguard.errors import QuarantineError, os_text
 from smtpguard.quarantine.index import Index, Query
 from smtpguard.quarantine.record import State
-from smtpguard.quarantine.released import Released
+from smtpguard.quarantine.released import Released, is_remembered
 from smtpguard.quarantine.retention import Held, to_purge
 
 
@@ -75,6 +75,6 @@ def _is_purged(store: Store, item: str) -> bool:
 
 
 def _remember(store: Store, record: Record) -> None:
-    for one in record.recipients:
+    for one in record.recipients if is_remembered(record) else ():
         if one.changed is not None and one.state is not State.HELD:
             Released(store.folder).remember(record.sha256, one.mailbox, one.changed)
