@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.bed import clients, exim, mta
 from tests.integration.bed.mails import Target
+from tests.integration.bed.process import BedError
 from tests.integration.sessions import sessions_of
 from tests.integration.test_real_peers_parts import notice_in, with_program
 from tests.integration.ways import ALLOWED, HEAD, NEW, OLD, policy
@@ -74,7 +75,10 @@ def test_each_recipient_gets_a_copy_of_its_own_once(
     sender, connections = SENDERS[name]
     target = Target("127.0.0.1", guard.port, "starttls", guard.trust)
     mail = with_program()
-    (told,) = sender(clients.Place(fresh_folder()), target, [mail])
+    try:
+        (told,) = sender(clients.Place(fresh_folder()), target, [mail])
+    except BedError as error:
+        pytest.fail(f"{error}\n{guard.log[-6000:]}")
     loopback.server.instance.settle()
     edited, untouched = loopback.server.maildir.copies(mail.token)
     assert (edited.recipient, untouched.recipient) == (ALLOWED, NEW)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tests.integration.bed.maildir import Maildir
 from tests.integration.bed.process import (
+    BedError,
     Process,
     dies_with_us,
     start,
@@ -85,6 +86,8 @@ tlsproxy  unix - - n -     0 tlsproxy
 postlog   unix-dgram n - n - 1 postlogd
 """
 
+_SHOWN = 60
+"""Lines of its log where it was waited for in vain."""
 QUEUES = (
     *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold"),
     *("incoming", "private", "saved", "trace"),
@@ -123,11 +126,15 @@ class Instance:
         Raises ``BedError`` in vain.
         """
         search = re.compile(pattern, re.MULTILINE).search
-        wait_until(
-            lambda: search(self.log_text()) is not None,
-            f"{pattern!r} in Postfix's log",
-            seconds,
-        )
+        try:
+            wait_until(
+                lambda: search(self.log_text()) is not None,
+                f"{pattern!r} in Postfix's log",
+                seconds,
+            )
+        except BedError as error:
+            last = self.log_text().splitlines()[-_SHOWN:]
+            raise BedError("\n".join([str(error), *last])) from None
         found = search(self.log_text())
         assert found is not None
         return found
