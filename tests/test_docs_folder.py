@@ -461,6 +461,7 @@ def test_the_log_line_is_that_of_the_log_and_every_field_has_its_row() -> None:
     assert set(told) - written == set()
     verdicts = [{"scanner": "clamav", "kind": "infected", "name": "Eicar"}]
     report = {"parts": [{"verdicts": verdicts}], "quarantine": ["id"]}
+    report["copies"] = ["id"]
     whole = replace(record, in_doubt="x", report=report)
     line = maillog.line(whole, "full")
     assert set(told) == set(re.findall(r"(?:^| )(\w+)=", re.sub(r'"[^"]*"', "", line)))

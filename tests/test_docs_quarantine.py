@@ -106,7 +106,8 @@ def test_commands_say_what_is_shown(
     (rules,) = blocks("yaml", PAGE)
     full = {b"RCPT TO:<c@y.test>": b"452 4.2.2 mailbox full\r\n"}
     with Server(answers=full) as server:
-        here = f"{{host: 127.0.0.1, port: {server.port}, tls: none}}"
+        here = f"host: 127.0.0.1, port: {server.port}, tls: none"
+        here = f"{{{here}, from: guard@own.example}}"
         text = re.sub(r"(?m)^delivery: .*$", f"delivery: {here}", rules)
         Path("rules.yaml").write_text(text)
         parts = re.split(r"^\$ ", CONSOLE, flags=re.MULTILINE)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from smtpguard import alarms
 from smtpguard import judges as judges_module
 from smtpguard.judges import INLINE_OCTETS, JUDGES, Judges
 from smtpguard.model.content import MemorySpool
@@ -160,3 +161,23 @@ def test_before_it_is_started_all_is_judged_at_once() -> None:
     data = message(None)
     assert Judges().judge_at_once(data) is True
     assert data.disposition.outcome is Outcome.RELAYED
+
+
+@pytest.mark.parametrize(
+    ("kinds", "is_told"),
+    [
+        ([VerdictKind.CLEAN], False),
+        ([VerdictKind.UNAVAILABLE, VerdictKind.CLEAN], True),
+        ([VerdictKind.FAILED, VerdictKind.CLEAN], False),
+        ([VerdictKind.FAILED, VerdictKind.FAILED], True),
+        ([VerdictKind.UNAVAILABLE, VerdictKind.OVERSIZE], True),
+        ([VerdictKind.OVERSIZE], False),
+        ([], False),
+    ],
+)
+def test_a_scanner_that_is_not_there_is_an_alarm(
+    kinds: list[VerdictKind], is_told: bool
+) -> None:
+    """Also where another one answers: that may know less."""
+    judges_module._alarm({"1": tuple(Verdict("v", kind) for kind in kinds)})
+    assert alarms.counts() == ({"scanners": 1} if is_told else {})

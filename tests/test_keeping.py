@@ -321,3 +321,10 @@ def test_where_nothing_is_in_doubt_nobody_looks_through_the_folder(
     settle(ended(keep(copying, COPY), Outcome.RELAYED))
     monkeypatch.undo()
     assert [one.state for one in items(copying)] == [State.HELD]
+
+
+def test_before_anything_was_kept_there_is_nothing_to_tidy(
+    copying: FolderKeeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    copying.tidy()
+    assert caplog.messages == []

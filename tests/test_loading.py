@@ -361,3 +361,18 @@ def test_who_sends_mail_of_ours_is_kept_while_the_rules_say_the_same(
     path.write_text(GOOD)
     fourth = load_for_clients(str(path), "mx.test", third)
     assert (fourth.notifier, fourth.keeper) == (None, None)
+
+
+def test_check_tells_files_of_delivery_that_cannot_be_read(folder: Path) -> None:
+    path = folder / "rules.yaml"
+    delivery = "{host: mx.test, tls: tls, ca: ca.pem, user: gw, password_file: secret}"
+    path.write_text(GOOD.replace("lists:", f"delivery: {delivery}\nlists:"))
+    found = [str(one).removeprefix(f"{path}:") for one in check_rules(str(path))]
+    assert found == [
+        f"3:11: error: delivery.{key}: No such file or directory ({folder / name}) "
+        "[cannot-read]"
+        for key, name in (("ca", "ca.pem"), ("password_file", "secret"))
+    ]
+    (folder / "ca.pem").touch()
+    (folder / "secret").touch()
+    assert check_rules(str(path)) == ()

@@ -208,13 +208,14 @@ def test_many_copies_wait_for_few_senders(
 ) -> None:
     at_work, most, lock = [0], [0], threading.Lock()
 
-    def release(_store: Store, item: str, *_: object) -> dict[object, object]:
+    def release(_: Store, item: str, *__: object) -> dict[object, object]:
         with lock:
             at_work[0] += 1
             most[0] = max(most[0], at_work[0])
         gate.wait(10)
         with lock:
             at_work[0] -= 1
+        store.delete(item)
         return {}
 
     gate = threading.Event()
@@ -237,8 +238,13 @@ def test_many_copies_wait_for_few_senders(
 def test_at_the_end_what_waits_stays(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def release(_: Store, item: str, *__: object) -> dict[object, object]:
+        gate.wait(10)
+        store.delete(item)
+        return {}
+
     gate = threading.Event()
-    monkeypatch.setattr(ownmail, "release", lambda *_: gate.wait(10) and {})
+    monkeypatch.setattr(ownmail, "release", release)
     monkeypatch.setattr(ownmail, "STOP_SECONDS", 0.1)
     sender = own_mail(1)
     items = [copy(store) for _ in range(ownmail.SENDERS + 2)]

@@ -1,7 +1,7 @@
 """Alarms: smtpguard cannot do its work, and somebody should look.
 
-An alarm is a line of the log, and is told to whoever listens; of each kind one a minute
-at most. For any thread.
+An alarm is a line of the log, of each kind one a minute at most, and is told to whoever
+listens. For any thread.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _LISTENERS: list[Callable[[str], None]] = []
 
 
 def raise_alarm(kind: str, text: str) -> None:
-    """Tell it, unless that kind was told within a minute; it is counted anyway.
+    """Tell and count it; it is logged unless that kind was within a minute.
 
     ``kind`` is a word of ours (``scanners``), ``text`` is for the log.
     """
     now = time.monotonic()
     with _LOCK:
         _COUNTS[kind] += 1
-        if now < _QUIET_UNTIL.get(kind, now):
-            return
-        _QUIET_UNTIL[kind] = now + EVERY
-        count = _COUNTS[kind]
+        is_logged = now >= _QUIET_UNTIL.get(kind, now)
+        if is_logged:
+            _QUIET_UNTIL[kind] = now + EVERY
+        told = f"{kind}: {text} ({_COUNTS[kind]} so far)"
         listeners = tuple(_LISTENERS)
-    told = f"{kind}: {text} ({count} so far)"
-    logger.error("alarm: %s", told)
+    if is_logged:
+        logger.error("alarm: %s", told)
     for listener in listeners:
         listener(told)
 

@@ -207,9 +207,13 @@ def _kept(
 
 
 def _alarm(verdicts: Verdicts) -> None:
-    """Raise an alarm where no scanner of a question has answered it."""
+    """Raise an alarm where a scanner was not there, or none has answered a question.
+
+    Also where another one stood behind it: that may know less.
+    """
     for asked in verdicts.values():
-        if asked and all(one.kind in _UNANSWERED for one in asked):
+        is_gone = any(one.kind is VerdictKind.UNAVAILABLE for one in asked)
+        if is_gone or (asked and all(one.kind in _UNANSWERED for one in asked)):
             raise_alarm("scanners", ", ".join(map(told, asked)))
             return
 

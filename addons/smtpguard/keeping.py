@@ -203,6 +203,8 @@ class FolderKeeper:
     def tidy(self) -> None:
         """Delete what is too old, or too much, and try again what did not work
         (``Keeper``)."""
+        if not self._store.folder.exists():  # nothing was ever kept
+            return
         unsettled, self._unsettled = self._unsettled, {}
         for item, record in unsettled.items():
             self.settle(item, record)

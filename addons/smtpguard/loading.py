@@ -15,7 +15,7 @@ from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from smtpguard import policy
-from smtpguard.errors import RulesError, ScanError
+from smtpguard.errors import RulesError, ScanError, os_text
 from smtpguard.model.problem import Problem
 from smtpguard.pipeline import Pipeline
 from smtpguard.policy.files import read_file
@@ -175,7 +175,8 @@ def check_rules(path: str) -> tuple[Problem, ...]:
         check_certificates(ruleset)
     except RulesError as error:
         return error.problems
-    return tuple(_faulty_scanners(ruleset)) or ruleset.warnings
+    faults = (*_faulty_scanners(ruleset), *_faulty_files(ruleset))
+    return faults or ruleset.warnings
 
 
 def _faulty_scanners(ruleset: Ruleset) -> Iterator[Problem]:
@@ -192,6 +193,20 @@ def _faulty_scanners(ruleset: Ruleset) -> Iterator[Problem]:
             Rules(spec.rules).now()
         except ScanError as error:
             mark, text = table.mark, f"scanner {spec.name}: {error}"
+            yield Problem(mark.file, mark.line, mark.column, text, "cannot-read")
+
+
+def _faulty_files(ruleset: Ruleset) -> Iterator[Problem]:
+    """Yield which files of ``delivery`` cannot be read, as each mail would find."""
+    delivery = ruleset.delivery
+    if delivery is None or delivery.mark is None:
+        return
+    for key, file in (("ca", delivery.ca), ("password_file", delivery.password_file)):
+        try:
+            if file:
+                Path(file).read_bytes()
+        except OSError as error:
+            mark, text = delivery.mark, f"delivery.{key}: {os_text(error)}"
             yield Problem(mark.file, mark.line, mark.column, text, "cannot-read")
 
 

@@ -182,11 +182,13 @@ class OwnMail:
             failed = [one for one in results.values() if one.fate is not Fate.SENT]
             if failed:
                 _stays(item, _words(failed[0]))
-            else:
-                store.delete(item)
         except QuarantineError as error:
             # Another process may be at it, or done with it: at a start all look.
-            if not store.is_locked(item) and store.size_of(item):
+            try:
+                is_theirs = store.is_locked(item) or not store.size_of(item)
+            except OSError:
+                is_theirs = False
+            if not is_theirs:
                 _stays(item, str(error))
 
     def _tell_all(self) -> None:

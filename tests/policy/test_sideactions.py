@@ -77,7 +77,9 @@ def test_a_line_break_makes_no_second_field() -> None:
     assert slugs(text) == ["bad-value"]
 
 
-@pytest.mark.parametrize("address", ["anna", "ä@own.example", "<>", "a@b@c", "@own"])
+@pytest.mark.parametrize(
+    "address", ["anna", "ä@own.example", "<>", "a@b@c", "@own", "a@own"]
+)
 def test_what_is_no_address_is_refused(address: str) -> None:
     assert slugs(rules(f'bcc: "{address}"', top=TOP)) == ["bad-address"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
 from smtpguard.policy.kinds import (
@@ -24,6 +24,7 @@ from smtpguard.wire.domain import normalise_domain
 
 if TYPE_CHECKING:
     from smtpguard.model.mailbox import Mailbox
+    from smtpguard.policy.problems import Mark
     from smtpguard.policy.yamlsource import Node
 
 
@@ -51,6 +52,8 @@ class DeliverySettings:
     """Seconds for each command; the answer to a message is awaited longer."""
     sender: Mailbox | None = None
     """From whom the mail is that smtpguard itself writes."""
+    mark: Mark | None = field(default=None, compare=False)
+    """Where it stands."""
 
 
 def _read_host(node: Node, context: Context) -> str | None:
@@ -106,6 +109,7 @@ def _read(node: Node, context: Context) -> DeliverySettings | None:
         beside(file, password) if password else "",
         fields.get(_TIMEOUT, default.timeout),
         fields.get(_FROM),
+        fields.mark,
     )
 
 

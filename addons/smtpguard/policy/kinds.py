@@ -164,6 +164,10 @@ def _read_mailbox(node: Node, context: Context) -> Mailbox | None:
     except ValueError as error:
         context.error(found.mark, f"{shown(found.text)}: {error}", "bad-address")
         return None
+    if mailbox.domain == "own":
+        text = f'{shown(found.text)}: "@own" is several domains, name one of them'
+        context.error(found.mark, text, "bad-address")
+        return None
     if mailbox.octets.isascii() and len(mailbox.octets) <= MAX_PATH - len("<>"):
         return mailbox
     text = f"{shown(found.text)} is not ASCII, or longer than {MAX_PATH} octets"

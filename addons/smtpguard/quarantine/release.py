@@ -45,8 +45,8 @@ def release(
 
     To all whom it is held for, to ``recipients`` of them alone, or to others in ``to``.
     Without ``delivery`` it goes to the upstream it was meant for. ``force`` sends it
-    also to whom it has gone or may have gone. Raises QuarantineError; NotReleasedError
-    where nobody is left to send it to.
+    also to whom it has gone or may have gone. A copy goes once all have it. Raises
+    QuarantineError; NotReleasedError where nobody is left to send it to.
     """
     with store.locked(item):
         record = store.read(item)
@@ -61,9 +61,12 @@ def release(
             raise NotReleasedError(f"{item}: {_why_not(record)}")
         content = whole(store, record)
         attempt = _Release(store, record, numbers, clock)
-        return attempt.run(
+        found = attempt.run(
             content, delivery or upstream_delivery(record.upstream), helo
         )
+        if attempt.has_gone and record.kind is Kind.COPY:
+            store.remove(item)
+        return found
 
 
 class _Release:
@@ -82,6 +85,11 @@ class _Release:
         self._numbers = numbers
         self._clock = clock
         self._released = Released(store.folder)
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether all for whom the item is kept have it."""
+        return self._record.state is State.RELEASED
 
     def run(
         self, content: Content, server: DeliverySettings, helo: str | None

@@ -37,9 +37,18 @@ def postfix(place: Place, target: Target, mails: Sequence[Mail]) -> list[Told]:
 def postfix_retrying(place: Place, target: Target, mails: Sequence[Mail]) -> list[Told]:
     """Do the same, and wait until nothing is left, as an MTA in service would.
 
-    What was deferred it sends again by itself after a second, not after minutes.
+    What was deferred it sends again by itself after seconds, not after minutes. Not
+    after one: a run through the queue in the moment in which a mail is deferred leaves
+    it where it is ("skipped, still being delivered"), for good, and that moment is
+    within the first second.
     """
-    soon = {"queue_run_delay": "1s", "minimal_backoff_time": "1s"}
+    soon = {
+        "queue_run_delay": "3s",
+        "minimal_backoff_time": "3s",
+        # By the connection that it has.
+        "smtp_connection_cache_time_limit": "30s",
+        "connection_cache_ttl_limit": "30s",
+    }
     return _postfix(place, target, mails, soon, _wait_sent)
 
 
@@ -109,6 +118,5 @@ def _wait_told(running: Instance, mail: Mail) -> str:
 def _wait_sent(running: Instance, mail: Mail) -> str:
     """Wait until no recipient of ``mail`` is left; its queue id."""
     queue_id = running.wait_log(rf" (\w+): message-id=<{mail.token}@")[1]
-    # It comes again by its queue's clock; a loaded machine makes that several rounds.
-    running.wait_log(rf" {queue_id}: removed$", 90)
+    running.wait_log(rf" {queue_id}: removed$", 45)
     return queue_id
