@@ -225,11 +225,16 @@ def test_a_message_whose_copy_cannot_be_kept_is_put_off(
     tmp_path: Path, copying: FolderKeeper
 ) -> None:
     (tmp_path / "held").write_text("no folder")
-    put_off = keep(copying, COPY)
+    told = {"bcc": ["c@own.test"], "notify": ["d@own.test"]}
+    side = replace(COPY.side, notify=tuple(boxes("d@own.test")))
+    put_off = keep(copying, replace(COPY, side=side, report={"side": told}))
     assert (put_off.outcome, put_off.reply) == (
         Outcome.DEFERRED,
         replies.STORAGE_FAILED,
     )
+    # It is no copy any more; whoever is to hear of it still is.
+    assert put_off.side == replace(side, bcc=())
+    assert put_off.report == {"side": {"notify": ["d@own.test"]}}
 
 
 def test_a_copy_in_doubt_goes_when_the_message_comes_again(

@@ -348,6 +348,12 @@ def test_an_alarm_is_told_at_once(
     assert text.startswith("scanners: clamav: unavailable (refused) (1 so far)")
 
 
+def test_where_nobody_is_to_be_told_no_thread_waits(server: Server) -> None:
+    sender = own_mail(server.port)
+    sender.alarm("scanners: gone")
+    assert not sender._is_telling
+
+
 def test_who_is_replaced_tells_the_rest_and_serves_on(server: Server) -> None:
     sender = own_mail(server.port, every=1000.0)
     for number in range(3):

@@ -266,6 +266,10 @@ def _about(said: Disposition, path: str) -> Disposition:
 
 
 def _put_off(said: Disposition, error: QuarantineError | OSError) -> Disposition:
+    # It goes on to nobody now: nothing is added, and there is no copy.
+    side = replace(said.side, add_header=(), bcc=())
+    told = {"notify": [str(one) for one in side.notify]} if side else {}
+    report = {**said.report, "side": told} if said.side else said.report
     is_full = isinstance(error, QuarantineError) and error.full
     reply = replies.STORAGE_FULL if is_full else replies.STORAGE_FAILED
     reason = f"not kept: {error}"
@@ -275,7 +279,9 @@ def _put_off(said: Disposition, error: QuarantineError | OSError) -> Disposition
         reply=reply,
         content=None,
         reason=reason,
+        report=report,
         held=(),
+        side=side,
     )
 
 

@@ -123,8 +123,9 @@ class OwnMail:
             self.tell(found, notice_of(record, self._clock()))
 
     def alarm(self, text: str) -> None:
-        """Tell of an alarm."""
-        self.tell(self.alarmed, Notice("alarm", (plain(text, MAX_REASON),)))
+        """Tell of an alarm whoever is to be told, which may be nobody."""
+        if self.alarmed:
+            self.tell(self.alarmed, Notice("alarm", (plain(text, MAX_REASON),)))
 
     def tell(self, to: Iterable[Mailbox], notice: Notice) -> None:
         """Have some addresses told of something, at once or with the next mail."""
