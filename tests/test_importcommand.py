@@ -6,11 +6,18 @@ import pytest
 
 from smtpguard import importcommand
 from smtpguard.cli import main
-from tests.watchguard.sample import configuration, one
+from tests.watchguard.sample import configuration, one, senders
 
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+EXCEPTION = (
+    "<message><spam><enabled>true</enabled><bulk><deny/></bulk><exceptions><rule>"
+    "<sender>*</sender><recipient>nobody</recipient><allow/></rule></exceptions>"
+    "</spam></message>"
+)
 
 
 @pytest.fixture
@@ -80,3 +87,30 @@ def test_a_file_that_is_too_large_is_refused(
     monkeypatch.setattr(importcommand, "MAX_OCTETS", 1000)
     assert main(["import", "watchguard", str(xml)]) == 2
     assert "more than 1000 octets" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "slug"),
+    [
+        ("<masquerading><banner-name>\u00fc</banner-name></masquerading>", "bad-value"),
+        (
+            senders("<rule><string>a@b.test</string><replace>x</replace></rule>"),
+            "bad-address",
+        ),
+        (EXCEPTION, "bad-pattern"),
+    ],
+)
+def test_a_value_that_is_none_here_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str, slug: str
+) -> None:
+    path = tmp_path / "a.xml"
+    path.write_bytes(one(more))
+    assert main(["import", "watchguard", str(path)]) == 1
+    told = [x for x in capsys.readouterr().err.splitlines() if "to be mended" in x]
+    assert [line.endswith(f"[{slug}]") for line in told] == [True]
+
+
+def test_a_number_that_is_none_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_bytes(one(f"<timeout>{'9' * 5000}</timeout>"))
+    assert main(["import", "watchguard", str(path)]) == 0

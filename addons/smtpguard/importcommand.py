@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smtpguard import policy
 from smtpguard.errors import SmtpGuardError
 from smtpguard.terminal import visible
 from smtpguard.watchguard import converted, read_actions
@@ -58,7 +59,20 @@ def _watchguard(arguments: argparse.Namespace) -> int:
         sys.stdout.write(text)
     elif not appear(arguments.output, text.encode(), os.link):
         raise SmtpGuardError(f"{arguments.output}: is there already")
-    return _tell(remarks)
+    return max(_tell(remarks), _check(text))
+
+
+def _check(text: str) -> int:
+    """Tell what is wrong with the rules: a value that is none here, or two names that
+    are one. Return the status."""
+    errors = [
+        one
+        for one in policy.check("rules", {"rules": text}.__getitem__)
+        if one.severity == "error"
+    ]
+    for error in errors:
+        print(visible(f"to be mended: {error}"), file=sys.stderr)
+    return _FINDING if errors else _FINE
 
 
 def _octets(path: Path) -> bytes:

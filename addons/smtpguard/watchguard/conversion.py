@@ -23,6 +23,7 @@ _SCORES: Final = {"confirmed": 15, "bulk": 8, "suspect": 5}
 """From which score on a category begins: the appliance's service tells none."""
 _SUBJECTS: Final = 40
 """Characters that ``tag`` puts in front of a subject."""
+_NUMBER: Final = re.compile("[0-9]{1,15}")
 _VARIABLE: Final = re.compile(r"%\((\w+)\)%")
 _KIB: Final = 1024
 _OCTETS_FROM: Final = 1_000_000
@@ -33,10 +34,8 @@ _WHOLE: Final = frozenset(
 """Actions on whole messages that both know, or that ours may come to be."""
 _SILENT: Final = frozenset(
     {
-        *(
-            "message/content-checking/autodetect",
-            "message/content-checking/messages/deny",
-        ),
+        "message/content-checking/autodetect",
+        "message/content-checking/messages/deny",
         *("masquerading/server-replies", "masquerading/helo-name"),
         *("masquerading/banner-name", "timeout", "anti-virus/enabled"),
         *("message/spam/enabled", "envelope/addresses/maximum-to"),
@@ -44,17 +43,13 @@ _SILENT: Final = frozenset(
     }
 )
 """Settings that are converted, or say nothing about mail."""
-
-
 _ALWAYS: Final = {
     **dict.fromkeys(
         (
             *("envelope/esmtp-options/enabled", "envelope/esmtp-options/chunking"),
             *("envelope/esmtp-options/binarymime", "message/content-checking/binhex"),
-            *(
-                "envelope/esmtp-options/eightbitmime",
-                "message/content-checking/uuencode",
-            ),
+            "envelope/esmtp-options/eightbitmime",
+            "message/content-checking/uuencode",
         ),
         "true",
     ),
@@ -172,12 +167,11 @@ class _PolicyConverter:
             self.lists.changed("networks", "private ones are taken for yours")
         self._key("identity", Plain("none"), "how does the upstream learn who it is?")
         self._session()
-        recipients = action.lists.get("to")
-        if recipients is None:
+        if "to" not in action.lists:
             self.lists.changed("to", "has no list: every recipient is allowed")
-            action.lists["to"] = FireList(())
+        lists = {"to": FireList(()), **action.lists}
         for kind in NAMES:
-            if (found := action.lists.get(kind)) is not None:
+            if (found := lists.get(kind)) is not None:
                 self.made += self.lists.lines(kind, found)
         self._content()
         self._virus()
@@ -195,7 +189,7 @@ class _PolicyConverter:
 
     def _number(self, path: str) -> int:
         text = self._text(path)
-        return int(text) if text.isascii() and text.isdigit() else 0
+        return int(text) if _NUMBER.fullmatch(text) else 0
 
     def _key(self, name: str, value: Value, behind: str = "") -> None:
         self.made.append(line(4, f"{name}: {flow(value)}", behind))
